@@ -1,0 +1,1 @@
+"""What a SAM is: families, checkpoints, encoders with named quantization sites, geometry and prompts."""
