@@ -80,16 +80,15 @@ class PatchMerging(nn.Module):
         ]
 
 
-def bias_indices(window: int) -> Tensor:
-    """window² x window² indices into the learned attention biases: one per distinct offset (|dy|, |dx|), in the order
-    in which the offsets first appear, row by row from the first token (TinyViT's numbering)."""
-    return torch.tensor(
-        [
-            [abs(qy - ky) * window + abs(qx - kx) for ky in range(window) for kx in range(window)]
-            for qy in range(window)
-            for qx in range(window)
-        ]
-    )
+def bias_table(biases: Tensor, window: int) -> Tensor:
+    """Learned biases (heads x window²), one per distance (|dy|, |dx|), as heads x window² x window² for every pair of
+    tokens of a window. Two gathers of window x window indices, so that a graph stores the learned values only."""
+    steps = torch.arange(window, device=biases.device)
+    distance = (steps[:, None] - steps[None, :]).abs().flatten()
+    grid = biases.reshape(-1, window, window)
+    pairs = grid.index_select(1, distance).index_select(2, distance)
+    pairs = pairs.reshape(-1, window, window, window, window)  # heads, qy, ky, qx, kx
+    return pairs.transpose(2, 3).reshape(-1, window**2, window**2)
 
 
 class WindowAttention(nn.Module):
@@ -100,7 +99,7 @@ class WindowAttention(nn.Module):
     """
 
     qkv_pad: Tensor
-    bias: Tensor
+    attention_biases: Tensor
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -110,7 +109,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.matmul_qk, self.matmul_av = Product(), Product()
         self.register_buffer("qkv_pad", torch.zeros(3 * dim), persistent=False)
-        self.register_buffer("bias", torch.zeros(heads, window**2, window**2), persistent=False)
+        self.register_buffer("attention_biases", torch.zeros(heads, window**2))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
@@ -118,7 +117,8 @@ class WindowAttention(nn.Module):
         head = dim // self.heads
         qkv = qkv.reshape(-1, self.window**2, self.heads, 3, head).permute(3, 0, 2, 1, 4)
         query, key, value = qkv[0], qkv[1], qkv[2]
-        scores = self.matmul_qk(query * head**-0.5, key.transpose(-2, -1)) + self.bias
+        scores = self.matmul_qk(query * head**-0.5, key.transpose(-2, -1))
+        scores = scores + bias_table(self.attention_biases, self.window)
         mixed = self.matmul_av(scores.softmax(-1), value).transpose(1, 2).reshape(-1, self.window**2, dim)
         return self.proj(unpartition(mixed, self.window, height, width))
 
@@ -254,12 +254,9 @@ def load_tinyvit(config: TinyViTConfig, state: dict[str, Tensor]) -> TinyViT:
     """A TinyViT in evaluation mode with the published weights ``state`` (names as in MobileSAM, without a prefix)."""
     encoder = TinyViT(config)
     state = pointwise_weights(fold_batch_norm(state), encoder)
-    biases = {k: state.pop(k) for k in list(state) if k.endswith(".attention_biases")}
     encoder.load_state_dict(state, strict=True)
     with torch.no_grad():
-        for key, value in biases.items():
-            attention = encoder.get_submodule(key.removesuffix(".attention_biases"))
-            assert isinstance(attention, WindowAttention)
-            attention.bias.copy_(value[:, bias_indices(attention.window)])
-            attention.qkv_pad.copy_(attention.qkv(attention.norm.bias))
+        for module in encoder.modules():
+            if isinstance(module, WindowAttention):
+                module.qkv_pad.copy_(module.qkv(module.norm.bias))
     return encoder.eval().requires_grad_(False)

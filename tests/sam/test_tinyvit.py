@@ -1,6 +1,6 @@
 import torch
 
-from dfqsam.sam.tinyvit import TinyViTConfig, bias_indices, fold_batch_norm
+from dfqsam.sam.tinyvit import TinyViTConfig, bias_table, fold_batch_norm
 from dfqsam.sam.windows import partition, unpartition
 
 
@@ -13,11 +13,12 @@ def test_partition_comes_back_and_pads_with_the_vector():
     assert torch.equal(windows[-1, -1], pad)
 
 
-def test_bias_indices_are_numbered_by_first_appearance():
+def test_biases_are_numbered_by_first_appearance():
     seen: dict[tuple[int, int], int] = {}
     tokens = [(y, x) for y in range(3) for x in range(3)]
-    expected = [[seen.setdefault((abs(a - c), abs(b - d)), len(seen)) for c, d in tokens] for a, b in tokens]
-    assert bias_indices(3).tolist() == expected
+    numbers = [[seen.setdefault((abs(a - c), abs(b - d)), len(seen)) for c, d in tokens] for a, b in tokens]
+    biases = torch.randn(2, 9)
+    assert torch.equal(bias_table(biases, 3), biases[:, torch.tensor(numbers)])
 
 
 def test_folded_batch_norm_equals_convolution_then_norm():

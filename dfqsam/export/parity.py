@@ -1,0 +1,179 @@
+"""Proof that an exported graph computes what the torch model computes.
+
+Rounding to a grid makes a deep network chaotic: a difference of one float32 step flips a code here and there, each flip
+moves the next layer's inputs by a whole step, and after a few layers two correct implementations differ by a share of
+the quantization error itself (on LiteMedSAM at 8 bits 5 %: torch in float32 against float64, and ONNX Runtime against
+itself with and without graph optimization). A comparison of the ends therefore says nothing about correctness. Here the
+two run in lockstep: at every quantized layer the torch model is compared with the graph and then goes on from the
+graph's own values, so that every stretch between two roundings is checked, and an error cannot hide behind chaos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper
+from torch import Tensor, nn
+
+from dfqsam.errors import ParityError
+from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+from dfqsam.quant.layers import QuantizedLayer
+from dfqsam.quant.passes import quantized_layers
+
+EMBEDDING_LIMIT = 1e-3
+DICE_LIMIT = 0.999
+
+
+@dataclass(frozen=True)
+class EncoderParity:
+    """Relative L2 differences between graph and model on one picture.
+
+    Attributes:
+        stretches: of the input of every quantized layer, by name, and of the ``embedding``; in lockstep.
+        end_to_end: of the embedding when both run alone (chaotic once anything is quantized; for the record).
+        embeddings: the graph's embedding and the model's in lockstep, each 1 x 256 x E x E.
+    """
+
+    stretches: dict[str, float]
+    end_to_end: float
+    embeddings: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        return max(self.stretches.items(), key=lambda item: item[1])
+
+
+def relative_error(value: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """L2 norm of the difference over the L2 norm of the reference."""
+    norm = float(np.linalg.norm(reference.astype(np.float64)))
+    return float(np.linalg.norm(value.astype(np.float64) - reference.astype(np.float64))) / max(norm, 1e-12)
+
+
+def open_session(model: ModelProto) -> ort.InferenceSession:
+    """A CPU session for a model in memory."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
+    """For each quantized layer, the tensor of the graph that holds its input before it is rounded.
+
+    Raises:
+        ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
+    """
+    readers: dict[str, list[NodeProto]] = {}
+    makers: dict[str, NodeProto] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+        for name in node.output:
+            makers[name] = node
+    found = {}
+    for name in names:
+        node, tensor = None, f"encoder.{name}.codes"
+        while node is None or node.op_type not in ("MatMul", "ConvInteger"):
+            if len(readers.get(tensor, [])) != 1:
+                raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
+            node = readers[tensor][0]
+            tensor = node.output[0]
+        tensor = node.input[0]
+        while makers[tensor].op_type in ("DequantizeLinear", "QuantizeLinear", "Clip"):
+            tensor = makers[tensor].input[0]
+        found[name] = tensor
+    return found
+
+
+def _tapped(model: ModelProto, tensors: list[str]) -> ModelProto:
+    """A copy of ``model`` that also gives ``tensors``."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    known = {output.name for output in copy.graph.output}
+    for name in dict.fromkeys(tensors):
+        if name not in known:
+            copy.graph.output.append(helper.make_tensor_value_info(name, 1, None))
+    return copy
+
+
+@torch.no_grad()
+def encoder_parity(model: ModelProto, graph: EncoderGraph, image: NDArray[np.uint8]) -> EncoderParity:
+    """Compares ``model`` with ``graph`` on one RGB picture h x w x 3 (longest side = input size)."""
+    layers = quantized_layers(graph.encoder)
+    taps = float_inputs(model, list(layers))
+    session = open_session(_tapped(model, list(taps.values())))
+    outputs = [output.name for output in session.get_outputs()]
+    results = [np.asarray(value) for value in session.run(None, {"image": image})]
+    values = dict(zip(outputs, results, strict=True))
+    picture = torch.from_numpy(image)
+    alone = graph(picture).numpy()
+
+    stretches: dict[str, float] = {}
+
+    def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+            theirs = torch.from_numpy(values[taps[name]])
+            if theirs.shape != inputs[0].shape:  # the graph hands kernels B x C x H x W
+                theirs = theirs.permute(0, 2, 3, 1)
+            stretches[name] = relative_error(theirs.numpy(), inputs[0].numpy())
+            return (theirs,)
+
+        return layer.register_forward_pre_hook(hook)
+
+    hooks = [follow(name, layer) for name, layer in layers.items()]
+    try:
+        ours = graph(picture).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    theirs = values["embedding"]
+    stretches["embedding"] = relative_error(theirs, ours)
+    return EncoderParity(stretches, relative_error(theirs, alone), (theirs, ours))
+
+
+@torch.no_grad()
+def decoder_dice(
+    model: ModelProto, graph: DecoderGraph, embeddings: tuple[NDArray[np.float32], NDArray[np.float32]], seed: int
+) -> float:
+    """Mean Dice between the masks of the ONNX decoder on the first embedding and of torch's on the second.
+
+    Eight random boxes; a pair of empty masks counts as 1.
+    """
+    session = open_session(model)
+    size = graph.prompt_encoder.input_image_size[0]
+    grid = embeddings[0].shape[-1]
+    rng = np.random.default_rng(seed)
+    scores = []
+    for _ in range(8):
+        corner = rng.uniform(0, 0.6, 2)
+        box = np.stack([corner, corner + rng.uniform(0.15, 0.4, 2)])[None] * size
+        prompt = {
+            "point_coords": box.astype(np.float32),
+            "point_labels": np.array([[2, 3]], np.float32),
+            "mask_input": np.zeros((1, 1, 4 * grid, 4 * grid), np.float32),
+            "has_mask_input": np.zeros(1, np.float32),
+        }
+        theirs = np.asarray(session.run(None, {"embedding": embeddings[0], **prompt})[0]) > 0
+        tensors = [torch.from_numpy(value) for value in prompt.values()]
+        ours = graph(torch.from_numpy(embeddings[1]), *tensors)[0].numpy() > 0
+        both = int(theirs.sum()) + int(ours.sum())
+        scores.append(2 * int((theirs & ours).sum()) / both if both else 1.0)
+    return float(np.mean(scores))
+
+
+def require_parity(parity: EncoderParity, dice: float) -> None:
+    """Lets an export through or stops it.
+
+    Raises:
+        ParityError: naming the place and the size of the difference.
+    """
+    place, error = parity.worst
+    if not error <= EMBEDDING_LIMIT:
+        raise ParityError(
+            f"The exported encoder differs from the model at {place} by {error:.1e} (limit {EMBEDDING_LIMIT:.0e})."
+        )
+    if not dice >= DICE_LIMIT:
+        raise ParityError(f"The exported masks agree with the model's at Dice {dice:.4f} only (limit {DICE_LIMIT}).")

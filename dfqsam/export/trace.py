@@ -1,0 +1,103 @@
+"""torch to ONNX: opset 21, IR 10, one file without external data."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from onnxscript.optimizer import optimize_ir
+from torch import Tensor, nn
+from torch.export import Dim
+
+from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+from dfqsam.export.lowering import translations
+from dfqsam.export.pack import pack_weights, store_rounded
+
+OPSET, IR_VERSION = 21, 10
+FOLDED = 1024  # values; larger constants are not computed in advance
+
+
+def _trace(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    dynamic: dict[str, Any],
+) -> ModelProto:
+    logger = logging.getLogger("torch.onnx")
+    level, _ = logger.level, logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # The exporter's own remarks about its internals are no news to a user.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=dynamic,
+                custom_translation_table=translations(),
+                external_data=False,
+                optimize=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    # Gathers of learned tables stay gathers (a device folds them when it loads), so that the file stays small.
+    optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED)
+    return tidy(program.model_proto)
+
+
+def tidy(model: ModelProto) -> ModelProto:
+    """Drops what is not needed to run (shapes of intermediate values, stack traces), for size and reproducibility."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "dfqsam", ""
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    model.graph.doc_string = ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+        tensor.doc_string = ""
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8) and not tensor.raw_data:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.checker.check_model(model, full_check=False)
+    return model
+
+
+@torch.no_grad()
+def export_encoder(graph: EncoderGraph, size: int) -> ModelProto:
+    """The encoder for pictures of up to ``size`` x ``size``, with any weights of at most 4 bits packed."""
+    example = torch.zeros(size - 3, size - 5, 3, dtype=torch.uint8)
+    dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
+    model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
+    pack_weights(model)
+    return model
+
+
+@torch.no_grad()
+def export_decoder(graph: DecoderGraph, grid: int) -> ModelProto:
+    """The decoder for embeddings of ``grid`` x ``grid`` and any number of points, rounded weights stored as INT8."""
+    inputs = (
+        torch.zeros(1, 256, grid, grid),
+        torch.zeros(1, 3, 2),
+        torch.ones(1, 3),
+        torch.zeros(1, 1, 4 * grid, 4 * grid),
+        torch.zeros(1),
+    )
+    names = ["embedding", "point_coords", "point_labels", "mask_input", "has_mask_input"]
+    points = Dim("points", min=1, max=4096)
+    dynamic: dict[str, Any] = dict.fromkeys(names)
+    dynamic |= {"point_coords": {1: points}, "point_labels": {1: points}}
+    model = _trace(graph, inputs, names, ["low_res_logits", "iou_predictions"], dynamic)
+    store_rounded(model)
+    return model

@@ -1,0 +1,1 @@
+"""Quantization: pure tensor maths (grid, ranges), quantized layers, and the passes that change an encoder."""

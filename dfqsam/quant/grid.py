@@ -1,0 +1,89 @@
+"""Uniform integer grids: pure maths on tensors, no modules.
+
+Source: Nagel et al., A White Paper on Neural Network Quantization (2021), section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A grid for activations: value = (code - zero_point) * scale, code in 0 … 2^bits - 1.
+
+    Attributes:
+        scale: step, positive.
+        zero_point: the code of 0, itself on the grid, so that zero is exact.
+        bits: 2 to 8.
+    """
+
+    scale: float
+    zero_point: int
+    bits: int
+
+    @property
+    def low(self) -> float:
+        """The smallest value of the grid."""
+        return -self.zero_point * self.scale
+
+    @property
+    def high(self) -> float:
+        """The largest value of the grid."""
+        return (2**self.bits - 1 - self.zero_point) * self.scale
+
+
+def affine(low: float, high: float, bits: int) -> Affine:
+    """The grid that spans [low, high], widened to hold 0.
+
+    >>> affine(-0.5, 1.0, 2)
+    Affine(scale=0.5, zero_point=1, bits=2)
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    # One float32 step is what the deployed graph multiplies with; keep exactly that value.
+    scale = float(torch.tensor(max((high - low) / (2**bits - 1), 1e-12), dtype=torch.float32))
+    zero_point = min(max(round(-low / scale), 0), 2**bits - 1)
+    return Affine(scale, zero_point, bits)
+
+
+def fake_quantize(x: Tensor, grid: Affine) -> Tensor:
+    """x rounded (half to even) and clipped to the grid, as floats of the same shape.
+
+    >>> fake_quantize(torch.tensor([-3.0, 0.2, 0.3, 9.0]), Affine(0.5, 1, 2))
+    tensor([-0.5000,  0.0000,  0.5000,  1.0000])
+    """
+    codes = (x / grid.scale).round().add(grid.zero_point).clamp(0, 2**grid.bits - 1)
+    return (codes - grid.zero_point) * grid.scale
+
+
+def signed_limit(bits: int) -> int:
+    """The largest code of a symmetric signed grid: 127 at 8 bits, 7 at 4; the smallest is its negative."""
+    return 2 ** (bits - 1) - 1
+
+
+# How much of the largest weight a scale covers; 1 clips nothing.
+SHRINK = (1.0, 0.97, 0.94, 0.9, 0.86, 0.82, 0.78, 0.74, 0.7, 0.65, 0.6, 0.55, 0.5)
+
+
+def weight_scales(weight: Tensor, bits: int) -> Tensor:
+    """Scale of each output channel of ``weight`` (N x …) with the least squared rounding error; N, positive."""
+    flat = weight.flatten(1)
+    limit = signed_limit(bits)
+    full = flat.abs().amax(1).clamp_min(1e-12) / limit
+    best, least = full, torch.full_like(full, float("inf"))
+    for shrink in SHRINK:
+        scale = full * shrink
+        error = (weight_codes(flat, scale, bits) * scale[:, None] - flat).square().sum(1)
+        best = torch.where(error < least, scale, best)
+        least = torch.minimum(error, least)
+    return best
+
+
+def weight_codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Integer codes (as int8) of ``weight`` (N x …) on the symmetric grids of ``scale`` (N)."""
+    limit = signed_limit(bits)
+    steps = weight / scale.reshape(-1, *[1] * (weight.dim() - 1))
+    return steps.round().clamp(-limit, limit).to(torch.int8)

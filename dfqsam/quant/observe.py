@@ -1,0 +1,58 @@
+"""Observers: a bounded random sample of what enters each site, taken in full precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Sample:
+    """Rows of channels-last tensors (… x C) that entered a site, at most ``share`` values a call, chosen at random."""
+
+    share: int
+    seed: int
+    rows: list[Tensor] = field(default_factory=list)
+
+    def add(self, x: Tensor) -> None:
+        flat = x.reshape(-1, x.shape[-1])
+        count = max(1, self.share // flat.shape[1])
+        if count < len(flat):
+            generator = torch.Generator().manual_seed(self.seed + len(self.rows))
+            flat = flat[torch.randint(len(flat), (count,), generator=generator)]
+        self.rows.append(flat.detach().float().clone())
+
+    def values(self) -> Tensor:
+        """rows x channels."""
+        return torch.cat(self.rows)
+
+
+@torch.no_grad()
+def observe(
+    encoder: nn.Module, names: list[str], batches: Iterable[Tensor], count: int, rows: int
+) -> dict[str, Tensor]:
+    """Runs ``encoder`` on ``batches`` (``count`` of them) and returns, per site, the rows x channels that entered it.
+
+    Args:
+        names: module names inside the encoder.
+        batches: normalised images, B x 3 x S x S.
+        rows: values kept per site over all batches.
+    """
+    samples, hooks = {}, []
+    for i, name in enumerate(names):
+        sample = samples[name] = Sample(max(1, rows // count), i * 7919)
+
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], sample: Sample = sample) -> None:
+            sample.add(inputs[0])
+
+        hooks.append(encoder.get_submodule(name).register_forward_pre_hook(hook))
+    try:
+        for batch in batches:
+            encoder(batch)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return {name: sample.values() for name, sample in samples.items()}

@@ -1,0 +1,45 @@
+"""The two integer operators of an encoder, as torch operators, so that an exporter can see them whole.
+
+Each computes exactly what the deployed graph computes: activations rounded to an affine grid, integer weights times
+their scales, bias in float. Shapes: x … x K, codes K x N, scale N, bias 1 x 1 x N.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfqsam.quant.grid import Affine, fake_quantize
+
+
+@torch.library.custom_op("dfqsam::quantized_linear", mutates_args=())
+def quantized_linear(
+    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int
+) -> Tensor:
+    """… x K activations on the affine grid (step, zero_point, bits) times K x N integer weights: … x N."""
+    y = fake_quantize(x, Affine(step, zero_point, bits)) @ (codes * scale)
+    return y if bias is None else y + bias
+
+
+@quantized_linear.register_fake
+def _(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int) -> Tensor:
+    return x.new_empty((*x.shape[:-1], codes.shape[1]))
+
+
+@torch.library.custom_op("dfqsam::quantized_conv", mutates_args=())
+def quantized_conv(
+    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int, padding: int
+) -> Tensor:
+    """Convolution of stride 1 on B x C x H x W, with integer kernels N x C x k x k; B x N x H' x W'."""
+    kernel = codes * scale[:, None, None, None]
+    y = F.conv2d(fake_quantize(x, Affine(step, zero_point, bits)), kernel, padding=padding)
+    return y if bias is None else y + bias[..., None, None].reshape(1, -1, 1, 1)
+
+
+@quantized_conv.register_fake
+def _(
+    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int, padding: int
+) -> Tensor:
+    shrink = 2 * padding - codes.shape[2] + 1
+    return x.new_empty((x.shape[0], codes.shape[0], x.shape[2] + shrink, x.shape[3] + shrink))

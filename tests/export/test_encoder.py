@@ -1,0 +1,99 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto
+
+from dfqsam.config import QuantConfig
+from dfqsam.errors import ParityError
+from dfqsam.export.census import census, integer_kernels
+from dfqsam.export.graphs import EncoderGraph
+from dfqsam.export.parity import encoder_parity, open_session, relative_error, require_parity
+from dfqsam.export.trace import export_encoder
+from dfqsam.quant.passes import quantize_encoder
+from tests.small import tiny_encoder
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    images = (images - low) / (high - low).clamp_min(1e-8)
+    return F.pad(images, (0, 64 - images.shape[3], 0, 64 - images.shape[2]))
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 40, 3), dtype=np.uint8)
+
+
+def exported(profile: str | None) -> tuple[EncoderGraph, onnx.ModelProto]:
+    encoder = tiny_encoder()
+    if profile:
+        calibration = [torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))]
+        quantize_encoder(encoder, encoder.sites(), calibration, 1, QuantConfig.of(profile))
+    graph = EncoderGraph(encoder, normalise)
+    return graph, export_encoder(graph, 64)
+
+
+@pytest.fixture(scope="module", params=["w8a8", "w4a4"])
+def quantized(request) -> tuple[EncoderGraph, onnx.ModelProto]:
+    return exported(request.param)
+
+
+def test_full_precision_graph_equals_the_model_for_every_shape(picture):
+    graph, model = exported(None)
+    session = open_session(model)
+    for shape in ((64, 40), (17, 64), (64, 64), (1, 64)):
+        image = picture[: shape[0], :1].repeat(shape[1], 1).copy()
+        image[:, ::2] //= 2
+        out = session.run(None, {"image": image})[0]
+        assert out.shape == (1, 256, 16, 16)
+        assert relative_error(out, graph(torch.from_numpy(image)).numpy()) < 1e-5
+
+
+def test_a_blank_picture_gives_finite_values():
+    _, model = exported(None)
+    out = open_session(model).run(None, {"image": np.full((64, 64, 3), 7, np.uint8)})[0]
+    assert np.isfinite(out).all()
+
+
+def test_quantized_graph_follows_the_model_in_lockstep(quantized, picture):
+    graph, model = quantized
+    parity = encoder_parity(model, graph, picture)
+    assert parity.worst[1] < 1e-5
+    assert set(parity.stretches) >= {"neck.2", "embedding"}
+
+
+def test_parity_sees_a_single_wrong_weight(quantized, picture):
+    graph, model = quantized
+    layer = graph.encoder.get_submodule("layers.2.blocks.0.attn.proj")
+    layer.codes[0, 0] += 3
+    try:
+        parity = encoder_parity(model, graph, picture)
+    finally:
+        layer.codes[0, 0] -= 3
+    with pytest.raises(ParityError, match="differs from the model at layers"):
+        require_parity(parity, dice=1.0)
+
+
+def test_every_quantized_layer_runs_on_integer_kernels(quantized):
+    graph, model = quantized
+    layers = [m for m in graph.encoder.modules() if hasattr(m, "codes")]
+    counts = census(model.SerializeToString())
+    assert integer_kernels(model.SerializeToString()) == len(layers) == counts["MatMulIntegerToFloat"] + 1
+    assert counts["DequantizeLinear"] == 0
+
+
+def test_the_file_is_standard_onnx_with_weights_at_their_bits(quantized):
+    graph, model = quantized
+    assert model.ir_version == 10
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 21)]
+    assert not any(t.external_data for t in model.graph.initializer)
+    layers = [m for m in graph.encoder.modules() if hasattr(m, "codes")]
+    kind = TensorProto.INT8 if layers[0].weight_bits == 8 else TensorProto.INT4
+    assert sum(t.data_type == kind and len(t.dims) > 1 for t in model.graph.initializer) == len(layers)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    first, second = (exported("w4a8")[1].SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second

@@ -1,0 +1,63 @@
+import numpy as np
+import onnx
+import onnxruntime as ort
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnx import TensorProto, helper, numpy_helper
+
+from dfqsam.export.pack import pack_int4, pack_weights, store_rounded
+from dfqsam.quant.rounding import round_to_grid
+
+
+@given(arrays(np.int8, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(-8, 7)))
+def test_packed_codes_read_back_by_onnx(codes):
+    tensor = TensorProto(data_type=TensorProto.INT4, dims=codes.shape, raw_data=pack_int4(codes))
+    assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int8), codes)
+
+
+def model_of(nodes, initializers, inputs, outputs) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def run(model, **feeds):
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+def test_only_codes_that_fit_four_bits_are_packed_and_the_graph_computes_the_same():
+    rng = np.random.default_rng(0)
+    small = rng.integers(-7, 8, (6, 4)).astype(np.int8)
+    large = rng.integers(-100, 100, (4, 5)).astype(np.int8)
+    nodes = [
+        helper.make_node("Cast", ["a"], ["af"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["b"], ["bf"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "af"], ["h"]),
+        helper.make_node("MatMul", ["h", "bf"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 5])
+    model = model_of(nodes, [numpy_helper.from_array(small, "a"), numpy_helper.from_array(large, "b")], [x], [y])
+    value = rng.standard_normal((2, 6)).astype(np.float32)
+    before = run(model, x=value)
+    assert pack_weights(model) == 1
+    assert {t.data_type for t in model.graph.initializer} == {TensorProto.INT4, TensorProto.INT8}
+    assert np.array_equal(run(model, x=value), before)
+
+
+def test_rounded_floats_are_stored_as_bytes_and_others_stay():
+    import torch
+
+    torch.manual_seed(0)
+    rounded = round_to_grid(torch.randn(64, 48), 0).numpy()
+    free = np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 64])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 64])
+    model = model_of(nodes, [numpy_helper.from_array(rounded, "a"), numpy_helper.from_array(free, "b")], [x], [y])
+    value = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
+    before, size = run(model, x=value), model.ByteSize()
+    assert store_rounded(model) == 1
+    assert model.ByteSize() < size - 2 * rounded.size
+    np.testing.assert_allclose(run(model, x=value), before, rtol=1e-5, atol=1e-5)
