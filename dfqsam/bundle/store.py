@@ -1,0 +1,88 @@
+"""Opening a bundle: exactly the files that its manifest names, each with the hash it names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfqsam.bundle.manifest import MAX_FILE_BYTES, FileRecord, Manifest
+from dfqsam.errors import BundleError
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a plain file of at most ``limit`` bytes; symbolic links are not followed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+                raise BundleError(f"{path} is no plain file of at most {limit} bytes; the bundle is damaged.")
+            return file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); the bundle is incomplete or damaged.") from error
+
+
+def _verified(path: Path, record: FileRecord) -> bytes:
+    data = _read(path, MAX_FILE_BYTES)
+    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+        raise BundleError(f"{path} does not match its hash in the manifest; it was altered or damaged.")
+    return data
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its directory and its manifest. Files are verified again each time they are read."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the bundle: the manifest's own hash, which covers the hash of every file."""
+        return self.manifest.sha256
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file ``name``, with the hash that the manifest gives.
+
+        Raises:
+            BundleError: when the bundle has no such file, or the file has changed since the bundle was opened.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(
+                f"The bundle {self.path} has no {name}; it holds {', '.join(sorted(self.manifest.files))}."
+            )
+        return _verified(self.path / name, self.manifest.files[name])
+
+
+def open_bundle(directory: str | Path) -> Bundle:
+    """Open the bundle in ``directory`` and verify every file.
+
+    Raises:
+        BundleError: one sentence: no such directory, no manifest, a file missing, added or altered, or a symbolic link.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise BundleError(f"{path} {what}; a bundle is a directory with a {MANIFEST}.")
+    try:
+        with os.scandir(path) as entries:
+            found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}).") from error
+    if MANIFEST not in found:
+        raise BundleError(f"{path} has no {MANIFEST}; it is not a bundle.")
+    for name, plain in sorted(found.items()):
+        if not plain:
+            raise BundleError(f"{path / name} is a link or a directory; a bundle holds plain files only.")
+    manifest = Manifest.from_json(_read(path / MANIFEST, MAX_MANIFEST_BYTES))
+    for name in sorted(found.keys() - manifest.files.keys() - {MANIFEST}):
+        raise BundleError(f"{path / name} is not named in the manifest; remove it or make the bundle again.")
+    for name, record in sorted(manifest.files.items()):
+        _verified(path / name, record)
+    return Bundle(path, manifest)
