@@ -55,7 +55,7 @@ def quantize(
         profile: see :data:`dfqsam.config.PROFILES`.
         method, images, seed: how calibration images are made; see :class:`dfqsam.config.SynthesisConfig`.
         family, image_size: see :func:`dfqsam.sam.model.load_sam`.
-        full_precision: put the full-precision encoder beside the quantized one, to compare.
+        full_precision: put the full-precision graphs beside the quantized ones, to compare.
 
     Raises:
         InputError, CheckpointError, BundleError: for what the user can mend.
@@ -90,7 +90,7 @@ def build_bundle(
     files: dict[str, bytes] = {}
     parity: dict[str, Any] = {}
     if full_precision:
-        with stage("Exporting the full-precision encoder"):
+        with stage("Exporting the full-precision graphs"):
             graph = EncoderGraph(sam.encoder, sam.normalise)
             model = export_encoder(graph, size)
             error = encoder_parity(model, graph, probe(size)).end_to_end
@@ -98,6 +98,8 @@ def build_bundle(
                 raise ParityError(f"The exported full-precision encoder differs from the model by {error:.1e}.")
             parity["full_precision"] = error
             files["encoder_fp32.onnx"] = model.SerializeToString(deterministic=True)
+            plain = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
+            files["decoder_fp32.onnx"] = plain.SerializeToString(deterministic=True)
 
     sam = copy.deepcopy(sam)
     with stage("Quantizing the encoder", len(quantizable(sam.sites(), config))) as advance:
@@ -110,7 +112,7 @@ def build_bundle(
         decoding = DecoderGraph(sam.prompt_encoder, sam.mask_decoder)
         encoder = export_encoder(graph, size)
         report = encoder_parity(encoder, graph, probe(size))
-        decoder = export_decoder(decoding, report.embeddings[0].shape[-1])
+        decoder = export_decoder(decoding, sam.grid)
         dice = decoder_dice(decoder, decoding, report.embeddings, seed=0)
         require_parity(report, dice)
         parity |= {"lockstep": report.worst[1], "end_to_end": report.end_to_end, "mask_dice": dice}

@@ -32,7 +32,7 @@ class Predictor:
         self,
         bundle: str | Path | Bundle,
         *,
-        encoder: str = "encoder.onnx",
+        full_precision: bool = False,
         threads: int | None = None,
         force_prompts: bool = False,
     ) -> None:
@@ -40,19 +40,21 @@ class Predictor:
 
         Args:
             bundle: a bundle's directory, or one already opened.
-            encoder: ``encoder.onnx``, or ``encoder_fp32.onnx`` where the bundle has it, to compare.
+            full_precision: run the full-precision graphs, where the bundle has them, to compare.
             threads: of ONNX Runtime, at least 1; None for one a core.
             force_prompts: accept kinds of prompt that the model was not trained on.
 
         Raises:
-            BundleError: when the bundle is incomplete or altered, has no such encoder, or does not load.
+            BundleError: when the bundle is incomplete or altered, has no such graphs, or does not load.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self._force = force_prompts
+        suffix = "_fp32" if full_precision else ""
+        encoder, decoder = f"encoder{suffix}.onnx", f"decoder{suffix}.onnx"
         self._encoder = session(self.bundle.read(encoder), threads)
         check_signature(self._encoder, ("image",), ("embedding",), encoder)
-        self._decoder = session(self.bundle.read("decoder.onnx"), threads)
-        check_signature(self._decoder, DECODER_INPUTS, DECODER_OUTPUTS, "decoder.onnx")
+        self._decoder = session(self.bundle.read(decoder), threads)
+        check_signature(self._decoder, DECODER_INPUTS, DECODER_OUTPUTS, decoder)
         self.reset_image()
 
     @property
@@ -110,9 +112,7 @@ class Predictor:
         """
         if self._embedding is None:
             raise InputError("No picture is set; call set_image first.")
-        given = {"box": box is not None, "point": point_coords is not None, "mask": mask_input is not None}
-        coords, labels = prompts.prompt_tensors(self._shape, self.image_size, point_coords, point_labels, box)
-        self._check_kinds([kind for kind, present in given.items() if present])
+        coords, labels = self.check_prompt(self._shape, point_coords, point_labels, box, mask_input)
         feeds = {"embedding": self._embedding, "point_coords": coords, "point_labels": labels}
         feeds["mask_input"], feeds["has_mask_input"] = self._mask_tensors(mask_input)
         logits, quality = (np.asarray(value) for value in self._decoder.run(list(DECODER_OUTPUTS), feeds))
@@ -120,6 +120,20 @@ class Predictor:
         low, quality = logits[0, chosen], quality[0, chosen]
         masks = geometry.undo_on_logits(low, self._shape, self.image_size)
         return (masks if return_logits else masks > THRESHOLD), quality, low
+
+    def check_prompt(
+        self,
+        shape: tuple[int, int],
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Refuses, as :meth:`predict` does, a prompt that is no good for a picture of ``shape`` (height, width), before
+        anything is encoded; returns the decoder's point coordinates and labels."""
+        given = {"box": box is not None, "point": point_coords is not None, "mask": mask_input is not None}
+        self._check_kinds([kind for kind, present in given.items() if present])
+        return prompts.prompt_tensors(shape, self.image_size, point_coords, point_labels, box)
 
     def _check_kinds(self, kinds: list[str]) -> None:
         manifest = self.bundle.manifest

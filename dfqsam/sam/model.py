@@ -43,6 +43,11 @@ class Sam:
         """The encoder's quantization sites in the order of execution."""
         return self.encoder.sites()  # type: ignore[operator]
 
+    @property
+    def grid(self) -> int:
+        """Side of the embedding."""
+        return int(self.prompt_encoder.image_embedding_size[0])
+
     def normalise(self, images: Tensor) -> Tensor:
         """B x 3 x h x w in [0, 1], longest side S, to what the encoder takes: scaled, padded with zeros to S x S."""
         size = self.family.image_size

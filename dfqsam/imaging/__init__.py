@@ -1,0 +1,1 @@
+"""Pictures in, masks out: files with size limits and clear errors."""
