@@ -59,7 +59,7 @@ class SynthesisConfig:
     method: str = "shapes"
     images: int = 16
     seed: int = 0
-    steps: int = 40
+    steps: int = 20
     batch: int = 4
 
     def __post_init__(self) -> None:

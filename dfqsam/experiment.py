@@ -20,11 +20,12 @@ from dfqsam.synth.synthesize import steps, synthesize
 
 
 def run(folder: Path) -> None:
-    """Writes ``PROFILE-METHOD`` bundles below ``folder``; each holds the full-precision graphs too."""
+    """Writes ``METHOD-PROFILE`` bundles below ``folder``; those of w8a8 hold the full-precision graphs too."""
     sam = load_sam(get_model("lite-medsam"))
+    folder.mkdir(parents=True, exist_ok=True)
     for method in METHODS:
         synthesis = SynthesisConfig(method)
-        wanted = {name: folder / f"{name}-{method}" for name in PROFILES}
+        wanted = {name: folder / f"{method}-{name}" for name in PROFILES}
         missing = {name: path for name, path in wanted.items() if not path.exists()}
         if not missing:
             continue
@@ -32,7 +33,7 @@ def run(folder: Path) -> None:
             pictures = synthesize(sam, synthesis, advance)
         for name, path in missing.items():
             config = QuantConfig.of(name)
-            build_bundle(sam, pictures, path, config, asdict(synthesis), LITE_MEDSAM.sha256, full_precision=True)
+            build_bundle(sam, pictures, path, config, asdict(synthesis), LITE_MEDSAM.sha256, name == "w8a8")
 
 
 if __name__ == "__main__":
