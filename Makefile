@@ -34,7 +34,7 @@ asset: $(VENV)/.ready
 
 # The README's table: DATA is a folder with pictures, masks and a manifest.csv (dfqsam/evaluate/medseg.py).
 DATA ?= ../shared/data/medseg
-LIMIT ?= 5
+LIMIT ?= 3
 table: $(VENV)/.ready
 	$(BIN)/python -m dfqsam.experiment build/table
 	$(BIN)/python -m dfqsam.evaluate.table $(DATA) build/table/shapes-w8a8 $(filter-out build/table/shapes-w8a8,\

@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Quantize a Segment Anything model without data, and segment medical pictures with the result.",
 )
-models_app = typer.Typer(help="The published checkpoints that are known, and how to get them.")
+models_app = typer.Typer()
 app.add_typer(models_app, name="models", invoke_without_command=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -202,7 +202,7 @@ def inspect(
 
 @models_app.callback()
 def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the published checkpoints that are known.
+    """List the published checkpoints that are known, or get one.
 
     Example: dfqsam models --json
     """
@@ -216,10 +216,10 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(known) for known in KNOWN])
         return
-    table = Table("name", "family", "MB", "licence", "origin", "SHA-256")
+    table = Table("name", "family", "MB", "licence", "SHA-256", "origin")
     for known in KNOWN:
-        digest = f"{known.sha256[:12]}…" if known.sha256 else "not published"
-        table.add_row(known.name, known.family, f"{known.megabytes:.0f}", known.licence, known.origin, digest)
+        digest = f"{known.sha256[:8]}…" if known.sha256 else "unknown"
+        table.add_row(known.name, known.family, f"{known.megabytes:.0f}", known.licence, digest, known.origin)
     Console().print(table)
 
 

@@ -1,0 +1,110 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from dfqsam.assets import shipped_bundle
+from dfqsam.bundle import open_bundle
+from dfqsam.imaging.raster import read_picture
+
+
+def dfqsam(*arguments: object, cwd=None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "dfqsam", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def eye(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "eye.png"
+    cv2.imwrite(str(path), skimage.data.retina()[..., ::-1])
+    return path
+
+
+def test_segment_with_the_shipped_bundle(eye, tmp_path):
+    mask, overlay = tmp_path / "mask.png", tmp_path / "look.png"
+    box = ("--box", "125,530,335,780")
+    done = dfqsam("segment", eye, *box, "-o", mask, "--overlay", overlay, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    pixels = read_picture(mask)[..., 0]
+    assert set(np.unique(pixels)) == {0, 255}
+    assert report["pixels"] == int((pixels > 0).sum()) > 10_000
+    assert read_picture(overlay).shape == (1411, 1411, 3)
+    named = dfqsam("segment", shipped_bundle(), eye, *box, "-o", tmp_path / "again.png", "--json")
+    assert json.loads(named.stdout)["pixels"] == report["pixels"]
+
+
+def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
+    bundle = tmp_path / "bundle"
+    done = dfqsam("quantize", "-o", bundle, "--profile", "w4a8", "--images", 2, "--with-full-precision", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["profile"] == "w4a8"
+    manifest = open_bundle(bundle).manifest
+    sizes = {name: record.bytes for name, record in manifest.files.items()}
+    assert sizes["encoder.onnx"] < sizes["encoder_fp32.onnx"] / 6
+    assert manifest.quantization["parity"]["lockstep"] < 1e-3
+    assert manifest.calibration == {"method": "shapes", "images": 2, "seed": 0, "steps": 20, "batch": 4}
+    described = json.loads(dfqsam("inspect", bundle, "--json").stdout)
+    assert described["model"]["title"] == "LiteMedSAM"
+    again = dfqsam("segment", bundle, eye, "--box", "125,530,335,780", "-o", tmp_path / "m.png")
+    assert again.returncode == 0, again.stderr
+
+
+def test_models_lists_what_is_known():
+    known = json.loads(dfqsam("models", "--json").stdout)
+    assert [model["name"] for model in known][:2] == ["lite-medsam", "mobile-sam"]
+    assert known[0]["sha256"].startswith("79d8c9dc")
+    assert "lite-medsam" in dfqsam("models").stdout
+
+
+def test_a_users_mistakes_get_one_sentence_and_exit_code_2(eye, tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    blank = tmp_path / "blank.png"
+    blank.write_bytes(b"")
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"not a checkpoint at all")
+    box, out = ("--box", "1,1,9,9"), ("-o", tmp_path / "m.png")
+    broken = tmp_path / "broken"
+    shutil.copytree(shipped_bundle(), broken)
+    (broken / "decoder.onnx").unlink()
+    cases = {
+        ("segment", tmp_path / "none.png", *box, *out): "There is no file",
+        ("segment", text, *box, *out): "no PNG, JPEG or TIFF picture",
+        ("segment", blank, *box, *out): "is empty",
+        ("segment", eye, "--box", "9,9,1,1", *out): "is empty",
+        ("segment", eye, "--box", "1,1,9", *out): "give 4 numbers",
+        ("segment", eye, "--box", "0,0,9999,9", *out): "reaches outside the picture",
+        ("segment", eye, "--point", "5,5", *out): "was trained on boxes only",
+        ("segment", eye, *out): "no prompt",
+        ("segment", broken, eye, *box, *out): "decoder.onnx",
+        ("quantize", other, "-o", tmp_path / "b"): "other.pth",
+        ("quantize", tmp_path / "none.pth", "-o", tmp_path / "b"): "There is no checkpoint",
+        ("quantize", "-o", tmp_path): "holds other files",
+        ("quantize", "-o", tmp_path / "b", "--profile", "w2a2"): "choose one of w8a8",
+        ("quantize", "-o", tmp_path / "b", "--method", "magic"): "choose one of noise",
+        ("inspect", tmp_path / "nothing"): "does not exist",
+        ("models", "get", "sam-vit-h"): "cannot be fetched",
+    }
+    for arguments, words in cases.items():
+        done = dfqsam(*arguments)
+        assert done.returncode == 2, arguments
+        assert words in done.stderr, done.stderr
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_help_shows_an_example_for_every_command():
+    for command in (("quantize",), ("segment",), ("inspect",), ("models",), ("models", "get")):
+        done = dfqsam(*command, "--help")
+        assert done.returncode == 0
+        assert "Example:" in done.stdout
+    assert dfqsam("--version").stdout.startswith("dfqsam ")
+    assert dfqsam("fly").returncode == 2

@@ -1,0 +1,91 @@
+"""Who may import whom, and what an edge device must never load."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dfqsam"
+LEAVES = {"errors", "config", "progress", ""}  # "" is the package itself, for its version
+NUMPY_ONLY = ("sam.geometry", "sam.prompts", "sam.preprocessing")
+MAY_IMPORT = {
+    "errors": set(),
+    "config": {"errors"},
+    "progress": set(),
+    "assets": set(),
+    "sam": LEAVES | {"sam"},
+    "quant": LEAVES | {"quant", "sam.sites"},
+    "synth": LEAVES | {"synth", "sam"},
+    "export": LEAVES | {"export", "quant", "sam"},
+    "bundle": LEAVES | {"bundle"},
+    "runtime": LEAVES | {"runtime", "bundle", *NUMPY_ONLY},
+    "imaging": LEAVES | {"imaging"},
+    "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle"},
+}
+TORCH_FREE = ("errors", "config", "progress", "assets", "bundle", "runtime", "imaging", "evaluate")
+HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_downwards_only(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        if name.startswith("dfqsam"):
+            inner = name.removeprefix("dfqsam").removeprefix(".")
+            inner = "" if inner == "__version__" else inner
+            allowed = any(inner == a or (a and inner.startswith(f"{a}.")) for a in MAY_IMPORT[room])
+            assert allowed, f"{room} may not import {name}"
+        elif room in TORCH_FREE:
+            assert name.split(".")[0] not in HEAVY
+
+
+@pytest.mark.parametrize("name", NUMPY_ONLY)
+def test_geometry_and_prompts_are_numpy_only(name):
+    path = PACKAGE / f"{name.replace('.', '/')}.py"
+    assert not {item.split(".")[0] for item in imports(path)} & (HEAVY | {"onnxruntime"})
+
+
+def run(code: str, **environment: str) -> str:
+    quiet = {
+        k: v for k, v in os.environ.items() if k not in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY")
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**quiet, **environment}, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_runtime_and_the_command_line_load_without_torch():
+    code = "import dfqsam.runtime, dfqsam.cli, dfqsam.evaluate.table, sys; print({*sys.modules} & {'torch', 'onnx'})"
+    assert run(code).strip() == "set()"
+
+
+def test_segmenting_leaves_no_telemetry_behind(tmp_path):
+    code = """
+import numpy as np
+from dfqsam.assets import shipped_bundle
+from dfqsam.runtime import Predictor
+p = Predictor(shipped_bundle())
+p.set_image(np.zeros((64, 64), np.uint8))
+p.predict(box=[1, 1, 50, 50])
+"""
+    run(code, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert list(tmp_path.rglob("*")) == []
