@@ -1,0 +1,9 @@
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Checkpoints go into a folder of this test run, never into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DFQSAM_CACHE", str(tmp_path_factory.mktemp("checkpoints")))
+        yield
