@@ -77,3 +77,18 @@ def test_min_max_preprocessing_pads_after_scaling(converted):
     expected = (pixels.numpy() - 0.2) / 0.5
     np.testing.assert_allclose(seen[..., :100].numpy(), expected, atol=1e-5)
     assert bool(torch.isfinite(sam.normalise(torch.full((1, 3, 256, 256), 0.4))).all())
+
+
+def test_mobile_sam_is_recognised_by_its_patch_embedding_and_runs_at_1024_px(converted):
+    from dfqsam.sam.checkpoint import read_state
+
+    state = read_state(converted)
+    torch.manual_seed(0)
+    for i, shape in ((0, (32, 3, 3, 3)), (2, (64, 32, 3, 3))):
+        key = f"image_encoder.patch_embed.seq.{i}.c.weight"
+        assert state[key].shape == (*shape[:2], 1, 1)
+        state[key] = torch.randn(shape) * 0.1
+    sam = load_sam(state)
+    assert sam.family.name == "mobile-sam"
+    assert sam.family.prompts == ("box", "point", "mask")
+    assert sam.embed(torch.rand(1, 3, 700, 1024)).shape == (1, 256, 64, 64)
