@@ -1,4 +1,4 @@
-"""Size of a PNG, JPEG or TIFF picture from its header, before a single pixel is decoded, and a check that it is whole."""
+"""Size of a PNG, JPEG or TIFF picture from its header, before a pixel is decoded, and a check that it is whole."""
 
 from __future__ import annotations
 
