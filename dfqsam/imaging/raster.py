@@ -45,7 +45,7 @@ def _decoded(data: bytes) -> NDArray[np.generic] | None:
     return None if image is None else np.asarray(image)
 
 
-def to_eight_bits(values: NDArray[np.uint16]) -> Picture:
+def to_eight_bits(values: NDArray[np.generic]) -> Picture:
     """16-bit values scaled so that the least becomes 0 and the greatest 255; a picture of one value becomes black."""
     low, high = int(values.min()), int(values.max())
     scaled = (values.astype(np.float32) - low) * (255.0 / max(1, high - low))
