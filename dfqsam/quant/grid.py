@@ -64,26 +64,60 @@ def signed_limit(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-# How much of the largest weight a scale covers; 1 clips nothing.
+# How much of the largest weight a scale covers; 1 clips nothing. More than 1 serves pairs only (below).
 SHRINK = (1.0, 0.97, 0.94, 0.9, 0.86, 0.82, 0.78, 0.74, 0.7, 0.65, 0.6, 0.55, 0.5)
+GROW = (2.0, 1.7, 1.5, 1.3, 1.15)
+# What the sum of two neighbouring weights may be: 255 * 128 = 32640 is the last multiple of 255 that int16 holds.
+PAIR_LIMIT = 128
 
 
-def weight_scales(weight: Tensor, bits: int) -> Tensor:
-    """Scale of each output channel of ``weight`` (N x …) with the least squared rounding error; N, positive."""
+def pair_safe(codes: Tensor) -> Tensor:
+    """``codes`` (N x K integers, as floats) with every pair of neighbours (0, 1), (2, 3) … summing to at most 128.
+
+    x86 processors without VNNI multiply u8 activations with s8 weights two at a time and add the two products in
+    *saturating* 16 bits (vpmaddubsw), which ONNX Runtime's matrix kernels use: 255 * (127 + 2) is cut off, and the
+    result is wrong without any message. Where a pair sums to more, both are moved towards zero alike, which is a kind
+    of clipping; the same file then gives the same sums on every processor.
+
+    >>> pair_safe(torch.tensor([[127.0, 127.0, 127.0, -90.0, 127.0]]))
+    tensor([[ 64.,  64., 127., -90., 127.]])
+    """
+    whole = codes.shape[1] // 2 * 2
+    pairs = codes[:, :whole].unflatten(1, (-1, 2))
+    total = pairs.sum(-1, keepdim=True)
+    excess = (total.abs() - PAIR_LIMIT).clamp_min(0)
+    # The first of a pair takes the odd unit. Both have the sign of their sum, or the excess would be 0.
+    share = torch.cat([(excess / 2).ceil(), (excess / 2).floor()], dim=-1)
+    return torch.cat([(pairs - total.sign() * share).flatten(1), codes[:, whole:]], dim=1)
+
+
+def weight_scales(weight: Tensor, bits: int, pairs: bool = False) -> Tensor:
+    """Scale of each output channel of ``weight`` (N x …) with the least squared rounding error; N, positive.
+
+    Args:
+        pairs: whether the codes will be made :func:`pair_safe`, which larger scales avoid.
+    """
     flat = weight.flatten(1)
     limit = signed_limit(bits)
     full = flat.abs().amax(1).clamp_min(1e-12) / limit
     best, least = full, torch.full_like(full, float("inf"))
-    for shrink in SHRINK:
+    for shrink in (*GROW, *SHRINK) if pairs and bits == 8 else SHRINK:
         scale = full * shrink
-        error = (weight_codes(flat, scale, bits) * scale[:, None] - flat).square().sum(1)
+        error = (weight_codes(flat, scale, bits, pairs) * scale[:, None] - flat).square().sum(1)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best
 
 
-def weight_codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Integer codes (as int8) of ``weight`` (N x …) on the symmetric grids of ``scale`` (N)."""
+def weight_codes(weight: Tensor, scale: Tensor, bits: int, pairs: bool = False) -> Tensor:
+    """Integer codes (as int8) of ``weight`` (N x …) on the symmetric grids of ``scale`` (N).
+
+    Args:
+        pairs: make them :func:`pair_safe`; fewer than 8 bits are so by themselves.
+    """
     limit = signed_limit(bits)
     steps = weight / scale.reshape(-1, *[1] * (weight.dim() - 1))
-    return steps.round().clamp(-limit, limit).to(torch.int8)
+    codes = steps.round().clamp(-limit, limit)
+    if pairs and bits == 8:
+        codes = pair_safe(codes.flatten(1)).reshape(codes.shape)
+    return codes.to(torch.int8)

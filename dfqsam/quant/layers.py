@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.grid import Affine, weight_codes
+from dfqsam.quant.grid import Affine, pair_safe, signed_limit, weight_codes
 from dfqsam.quant.ops import quantized_conv, quantized_linear
 
 
@@ -39,7 +39,7 @@ class QuantizedLinear(QuantizedLayer):
 
     @classmethod
     def of(cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int) -> QuantizedLinear:
-        codes = weight_codes(linear.weight, scale, weight_bits)
+        codes = weight_codes(linear.weight, scale, weight_bits, pairs=True)
         return cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,6 +88,10 @@ def replace(root: nn.Module, name: str, module: nn.Module) -> None:
 
 @torch.no_grad()
 def on_grid(layer: QuantizedLayer) -> bool:
-    """Whether every weight lies on the integer grid of its bits."""
-    limit = 2 ** (layer.weight_bits - 1) - 1
-    return layer.codes.dtype == torch.int8 and int(layer.codes.abs().max()) <= limit
+    """Whether every weight lies on the integer grid of its bits, and those of a matrix are safe in pairs."""
+    limit = signed_limit(layer.weight_bits)
+    fits = layer.codes.dtype == torch.int8 and int(layer.codes.abs().max()) <= limit
+    if fits and isinstance(layer, QuantizedLinear):
+        rows = layer.codes.T.float()
+        return torch.equal(pair_safe(rows), rows)
+    return fits

@@ -48,7 +48,7 @@ def quantize_encoder(
             assert isinstance(norm, nn.LayerNorm)
             values = reparameterize(norm, layer, values)
         grid = search_range(values, config.activation_bits)
-        scale = weight_scales(layer.weight, config.weight_bits)
+        scale = weight_scales(layer.weight, config.weight_bits, pairs=isinstance(layer, nn.Linear))
         make = QuantizedLinear.of if isinstance(layer, nn.Linear) else QuantizedConv.of
         replace(encoder, site.name, make(layer, scale, grid, config.weight_bits))  # type: ignore[arg-type]
         advance()
