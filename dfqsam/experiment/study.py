@@ -1,0 +1,171 @@
+"""Every calibration source with every setting: quantizes, scores, and writes each figure down when it is known."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfqsam.config import PAPER, PROFILES, QuantConfig
+from dfqsam.errors import InputError
+from dfqsam.evaluate.medseg import Case
+from dfqsam.experiment.cases import by_picture, search_subset
+from dfqsam.experiment.keep import fingerprint
+from dfqsam.experiment.machine import machine
+from dfqsam.experiment.rows import ROWS, synthesis_of
+from dfqsam.experiment.score import Judge
+from dfqsam.experiment.sets import calibration_images
+from dfqsam.experiment.store import Cell, append_cell, key, load_cells
+from dfqsam.memory import keep_freed_memory
+from dfqsam.pipeline import CORRECTED
+from dfqsam.progress import stage
+from dfqsam.quant.correction import correct_biases
+from dfqsam.quant.observe import observe
+from dfqsam.quant.passes import quantizable, quantize_encoder
+from dfqsam.sam.known import get_model
+from dfqsam.sam.model import Sam, load_sam
+
+STUDY = "study.json"
+COLUMNS = (*PAPER, *PROFILES)
+# With and without scale reparameterization.
+REPARAMETERIZE: tuple[str | None, ...] = ("center", None)
+
+
+def run(
+    folder: Path,
+    data: Path,
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = COLUMNS,
+    seeds: Sequence[int] = (0,),
+    images: int = 32,
+    masks: int | None = 150,
+    checkpoint: Path | None = None,
+    reparameterize: Sequence[str | None] = REPARAMETERIZE,
+) -> list[Cell]:
+    """Measures the cells that ``folder`` lacks and returns all that it holds; a run that was cut off goes on.
+
+    Args:
+        folder: gets ``cells.jsonl``, the synthetic sets below ``sets`` and the full-precision answers below ``judge``.
+        data: pictures with reference masks and a ``manifest.csv``; see :func:`dfqsam.evaluate.medseg.cases`.
+        rows: calibration sources, see :data:`dfqsam.experiment.rows.ROWS`.
+        columns: names that :meth:`QuantConfig.of` knows.
+        seeds: of the synthesis (of the choice of pictures in the row ``real``).
+        images: calibration images of each source.
+        masks: judge on about so many masks of the validation split; None for all.
+        checkpoint: None for LiteMedSAM.
+        reparameterize: values of :attr:`QuantConfig.reparameterize` to compare.
+
+    Raises:
+        InputError: for unknown names, or when ``folder`` holds cells of another model, of other images or masks.
+    """
+    for row in rows:
+        synthesis_of(row, images, seed=0)
+    configs = [replace(QuantConfig.of(name), reparameterize=value) for name in columns for value in reparameterize]
+    wanted = [(row, seed) for row in rows for seed in seeds]
+    keep_freed_memory()
+    with stage("Loading the checkpoint"):
+        sam = load_sam(checkpoint or get_model("lite-medsam"))
+    chosen = search_subset(data, masks=masks)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = _study(sam, data, chosen, images)
+    _require_same(folder / STUDY, study)
+    known = {key(cell) for cell in load_cells(folder)}
+    missing = {
+        (row, seed): [c for c in configs if (row, seed, c.profile, c.reparameterize) not in known]
+        for row, seed in wanted
+    }
+    if any(missing.values()):
+        judge = Judge(sam, chosen, folder / "judge")
+        for (row, seed), todo in missing.items():
+            if todo:
+                pictures = calibration_images(sam, row, images, seed, folder / "sets", data)
+                _fill(folder, sam, judge, pictures, todo, {"row": row, "seed": seed, "study": study})
+    return load_cells(folder)
+
+
+@torch.no_grad()
+def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: list[QuantConfig], head: Cell) -> None:
+    """Measures the cells of one calibration set; its activations are observed once for all of them."""
+    sites = sam.sites()
+    union = {site.name for config in todo for site in quantizable(sites, config)}
+    names = [site.name for site in sites if site.name in union]
+    title = f"{head['row']}, seed {head['seed']}"
+    begin = time.perf_counter()
+    with stage(f"Observing activations ({title})", len(pictures)) as advance:
+        batches = [sam.normalise(picture[None]) for picture in pictures]
+
+        def watched() -> Iterator[Tensor]:
+            for batch in batches:
+                yield batch
+                advance()
+
+        samples = observe(sam.encoder, names, watched(), len(batches), max(config.rows for config in todo))
+    observed = time.perf_counter() - begin
+    synthesis = synthesis_of(head["row"], len(pictures), head["seed"])
+    for config in todo:
+        begin = time.perf_counter()
+        with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
+            encoder = copy.deepcopy(sam.encoder)
+            quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
+        corrected = _correct(sam, encoder, batches) if config.bias_correction else 0
+        quantized = time.perf_counter()
+        with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
+            score = judge.score(encoder, advance)
+        seconds = {"observing": observed, "quantizing": quantized - begin, "judging": time.perf_counter() - quantized}
+        cell = {
+            **head,
+            "column": config.profile,
+            "reparameterize": config.reparameterize,
+            "figures": asdict(score),
+            "seconds": {name: round(value, 2) for name, value in seconds.items()},
+            "machine": machine(),
+            "quantization": asdict(config),
+            "biases_corrected": corrected,
+            "synthesis": None if synthesis is None else asdict(synthesis),
+        }
+        append_cell(folder, cell)
+
+
+def _correct(sam: Sam, encoder: nn.Module, batches: list[Tensor]) -> int:
+    """Corrects biases as bundles have it (:func:`dfqsam.pipeline.correct`); returns how many layers kept theirs."""
+    count = max(2, min(CORRECTED, len(batches), CORRECTED * 256**2 // sam.family.image_size**2))
+    if len(batches) < 2:
+        return 0
+    report = correct_biases(sam.encoder, encoder, torch.cat(batches[:count]), count - max(1, count // 4))
+    return sum(entry.kept for entry in report.values())
+
+
+def _require_same(path: Path, study: dict[str, Any]) -> None:
+    """Writes the study down when a folder is new, and else compares: figures of two studies belong into no table."""
+    if not path.exists():
+        path.write_text(json.dumps(study, indent=1) + "\n")
+        return
+    try:
+        same = json.loads(path.read_text()) == study
+    except ValueError:
+        same = False
+    if not same:
+        raise InputError(f"{path.parent} is of another model, other masks or images; start in another folder.")
+
+
+def _study(sam: Sam, data: Path, chosen: list[Case], images: int) -> dict[str, Any]:
+    """What all cells of a table must have in common for their figures to be comparable."""
+    files = [[case.dataset, str(case.image.relative_to(data)), str(case.mask.relative_to(data))] for case in chosen]
+    return {
+        "family": sam.family.name,
+        "image_size": sam.family.image_size,
+        "model": fingerprint(sam),
+        "calibration_images": images,
+        "split": "validation",
+        "pictures": len(by_picture(chosen)),
+        "masks": len(chosen),
+        "cases": hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16],
+    }
