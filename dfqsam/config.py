@@ -6,8 +6,19 @@ from dataclasses import dataclass
 
 from dfqsam.errors import InputError
 
+# Bits of weights and activations. Lower case: deployable, on integer kernels. Upper case: the paper's full setting,
+# simulated. The two are never compared under one name.
 PROFILES = {"w8a8": (8, 8), "w6a6": (6, 6), "w4a8": (4, 8), "w4a4": (4, 4)}
+PAPER = {"W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4)}
 METHODS = ("noise", "shapes", "psaq")
+TARGETS = ("center", "mean", "median", "mad")
+UPSTREAM = ("full-precision", "quantized")
+DEPTHWISE = ("float", "integer")
+
+
+def _one_of(value: str, allowed: tuple[str, ...], what: str) -> None:
+    if value not in allowed:
+        raise InputError(f"There is no {what} {value!r}; choose one of {', '.join(allowed)}.")
 
 
 @dataclass(frozen=True)
@@ -18,28 +29,77 @@ class QuantConfig:
         profile: name of the profile, for the record.
         weight_bits: 2 to 8; symmetric, one scale per output channel.
         activation_bits: 2 to 8; affine, one scale and zero point per tensor.
-        keep: prefixes of site names that stay in full precision. Depthwise convolutions and attention products stay
-            so too: their inputs need scales per channel (methods: 2b) or have no faster integer kernel.
-        reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact).
+        gelu_bits: of activations behind a GELU. The deployable profiles give them 8 (integer kernels take 8 anyhow).
+        edge_bits: of weights and activations of the first site (the one that reads the image) and of the last; None
+            for the same as the others. Simulated only.
+        keep: prefixes of site names that stay in full precision. Stage 0 of LiteMedSAM (``layers.0``) is there because
+            its depthwise filters take differences of neighbours and amplify rounding noise up to thirty times: 15 % of
+            the work in float halves the error of the embedding.
+        depthwise: ``float`` for depthwise convolutions in full precision (integer kernels make them no faster), or
+            ``integer``, with one activation scale a channel.
+        products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
+        reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
+            ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); None for not.
+        upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
+        bias_correction: fold the mean error of every layer into its bias, where held-out images agree.
         rows: activation values kept per site to search its range in.
     """
 
     profile: str = "w8a8"
     weight_bits: int = 8
     activation_bits: int = 8
-    keep: tuple[str, ...] = ("patch_embed",)
-    reparameterize: bool = True
+    gelu_bits: int = 8
+    edge_bits: int | None = None
+    keep: tuple[str, ...] = ("patch_embed", "layers.0")
+    depthwise: str = "float"
+    products: bool = False
+    reparameterize: str | None = "center"
+    upstream: str = "full-precision"
+    bias_correction: bool = True
     rows: int = 1 << 19
+
+    def __post_init__(self) -> None:
+        _one_of(self.depthwise, DEPTHWISE, "treatment of depthwise convolutions")
+        _one_of(self.upstream, UPSTREAM, "calibration input")
+        if self.reparameterize is not None:
+            _one_of(self.reparameterize, TARGETS, "reparameterization target")
+        for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits):
+            if bits is not None and not 2 <= bits <= 8:
+                raise InputError(f"{bits} bits were asked for; give 2 to 8.")
+        if self.rows < 1:
+            raise InputError(f"{self.rows} activation values a site were asked for; give at least 1.")
+
+    @property
+    def deployable(self) -> bool:
+        """Whether integer kernels exist for all of it; the paper's setting is simulated."""
+        return not self.products and self.edge_bits is None
 
     @classmethod
     def of(cls, profile: str) -> QuantConfig:
-        """The settings of a named profile.
+        """The settings of a named profile, deployable (lower case) or the paper's (upper case).
+
+        The paper's: every Linear and convolution, depthwise ones with a scale a channel, both attention products,
+        post-GELU values at the bits of all others; the first and the last site at 8 bits.
 
         Raises:
             InputError: for an unknown name.
         """
+        if profile in PAPER:
+            weight_bits, activation_bits = PAPER[profile]
+            return cls(
+                profile,
+                weight_bits,
+                activation_bits,
+                gelu_bits=activation_bits,
+                edge_bits=8,
+                keep=(),
+                depthwise="integer",
+                products=True,
+                bias_correction=False,
+            )
         if profile not in PROFILES:
-            raise InputError(f"There is no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
+            names = ", ".join((*PROFILES, *PAPER))
+            raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
         weight_bits, activation_bits = PROFILES[profile]
         return cls(profile=profile, weight_bits=weight_bits, activation_bits=activation_bits)
 

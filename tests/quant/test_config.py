@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+import pytest
+
+from dfqsam.config import PAPER, PROFILES, QuantConfig
+from dfqsam.errors import InputError
+
+
+def test_deployable_profiles_and_the_papers_settings_differ_in_what_they_quantize():
+    for name in PROFILES:
+        config = QuantConfig.of(name)
+        assert config.deployable
+        assert (config.weight_bits, config.activation_bits, config.gelu_bits) == (*PROFILES[name], 8)
+        assert config.keep == ("patch_embed", "layers.0")
+    for name in PAPER:
+        config = QuantConfig.of(name)
+        assert not config.deployable
+        assert config.gelu_bits == config.activation_bits
+        assert (config.keep, config.edge_bits, config.depthwise, config.products) == ((), 8, "integer", True)
+    assert not replace(QuantConfig.of("w8a8"), edge_bits=8).deployable
+    assert not set(PROFILES) & set(PAPER)
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="w8a8, w6a6, w4a8, w4a4"):
+        QuantConfig.of("w3a3")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"reparameterize": "mode"},
+        {"upstream": "both"},
+        {"depthwise": "half"},
+        {"weight_bits": 1},
+        {"activation_bits": 9},
+        {"gelu_bits": 16},
+        {"edge_bits": 0},
+        {"rows": 0},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_settings_that_make_no_sense_are_refused(field):
+    with pytest.raises(InputError):
+        replace(QuantConfig(), **field)
