@@ -1,7 +1,8 @@
 """How the quantized operators become standard ONNX: QuantizeLinear, DequantizeLinear, MatMul; ConvInteger for kernels.
 
 ONNX Runtime fuses the Linear form into ``MatMulIntegerToFloat`` (methods: 12.1). The same pattern around a Conv whose
-output stays float is not fused, so a convolution is written with ConvInteger and its scales behind it.
+output stays float is not fused, so a convolution is written with ConvInteger and its scales behind it. The divisors of
+a depthwise convolution (:class:`dfqsam.quant.layers.QuantizedConv`) are an ordinary Div in front.
 """
 
 from __future__ import annotations
@@ -41,9 +42,20 @@ def linear(x: Any, codes: Any, scale: Any, bias: Any, step: float, zero_point: i
     return y if bias is None else op.Add(y, bias)
 
 
-def conv(x: Any, codes: Any, scale: Any, bias: Any, step: float, zero_point: int, bits: int, padding: int) -> Any:
+def conv(
+    x: Any,
+    codes: Any,
+    scale: Any,
+    bias: Any,
+    step: float,
+    zero_point: int,
+    bits: int,
+    padding: int,
+    stride: int,
+    groups: int,
+) -> Any:
     quantized, activation_scale, zero = _quantize(x, step, zero_point, bits)
-    sums = op.ConvInteger(quantized, codes, zero, pads=[padding] * 4)
+    sums = op.ConvInteger(quantized, codes, zero, group=groups, pads=[padding] * 4, strides=[stride] * 2)
     column = op.Reshape(scale, op.Constant(value_ints=[1, -1, 1, 1]))
     y = op.Mul(op.Cast(sums, to=TensorProto.FLOAT), op.Mul(column, activation_scale))
     return y if bias is None else op.Add(y, op.Reshape(bias, op.Constant(value_ints=[1, -1, 1, 1])))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
-from dfqsam.quant.layers import QuantizedLayer
+from dfqsam.quant.layers import QuantizedConv, QuantizedLayer
 from dfqsam.quant.passes import quantized_layers
 
 EMBEDDING_LIMIT = 1e-3
@@ -61,7 +61,9 @@ def open_session(model: ModelProto) -> ort.InferenceSession:
 
 
 def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
-    """For each quantized layer, the tensor of the graph that holds its input before it is rounded.
+    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or divided).
+
+    That of a convolution is B x C x H x W, unless the layer has divisors: then it is B x H x W x C as in the model.
 
     Raises:
         ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
@@ -83,6 +85,13 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
             tensor = node.output[0]
         tensor = node.input[0]
         while makers[tensor].op_type in ("DequantizeLinear", "QuantizeLinear", "Clip"):
+            tensor = makers[tensor].input[0]
+        divisor = f"encoder.{name}.divisor"
+        if divisor in readers:
+            while divisor not in makers[tensor].input:
+                if makers[tensor].op_type != "Transpose":
+                    raise ParityError(f"The exported graph does not divide the inputs of the layer {name}.")
+                tensor = makers[tensor].input[0]
             tensor = makers[tensor].input[0]
         found[name] = tensor
     return found
@@ -116,7 +125,7 @@ def encoder_parity(model: ModelProto, graph: EncoderGraph, image: NDArray[np.uin
     def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
             theirs = torch.from_numpy(values[taps[name]])
-            if theirs.shape != inputs[0].shape:  # the graph hands kernels B x C x H x W
+            if isinstance(layer, QuantizedConv) and layer.divisor is None:  # the graph hands kernels B x C x H x W
                 theirs = theirs.permute(0, 2, 3, 1)
             stretches[name] = relative_error(theirs.numpy(), inputs[0].numpy())
             return (theirs,)

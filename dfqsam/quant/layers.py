@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.grid import Affine, pair_safe, signed_limit, weight_codes
+from dfqsam.errors import ParityError
+from dfqsam.quant.grid import Affine, pair_safe, signed_limit, weight_codes, weight_scales
 from dfqsam.quant.ops import quantized_conv, quantized_linear
 
 
@@ -16,29 +17,46 @@ class QuantizedLayer(nn.Module):
         codes: int8, on the symmetric grid of ``weight_bits``.
         scale: float32, one per output channel.
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
-        grid: the grid of the activations.
+        divisor: C or None; what enters is divided by it first, which the weights make up for.
+        grid: the grid of the activations (of those divided).
     """
 
     codes: Tensor
     scale: Tensor
     bias: Tensor | None
+    divisor: Tensor | None
 
-    def __init__(self, codes: Tensor, scale: Tensor, bias: Tensor | None, grid: Affine, weight_bits: int) -> None:
+    def __init__(
+        self,
+        codes: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        grid: Affine,
+        weight_bits: int,
+        divisor: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach().reshape(1, 1, -1).clone())
+        self.register_buffer("divisor", divisor)
         self.grid, self.weight_bits = grid, weight_bits
+
+    def add_bias(self, shift: Tensor) -> None:
+        """Adds ``shift`` (N) to every output."""
+        shift = shift.detach().reshape(1, 1, -1).to(self.scale.dtype)
+        self.bias = shift.clone() if self.bias is None else self.bias + shift
 
     def extra_repr(self) -> str:
         return f"{tuple(self.codes.shape)}, w{self.weight_bits} a{self.grid.bits}"
 
 
 class QuantizedLinear(QuantizedLayer):
-    """… x K to … x N; codes are K x N."""
+    """… x K to … x N; codes are K x N, safe in pairs along K (see :func:`dfqsam.quant.grid.pair_safe`)."""
 
     @classmethod
     def of(cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int) -> QuantizedLinear:
+        """From a Linear (or Pointwise) and the ``scale`` (N) of its weights."""
         codes = weight_codes(linear.weight, scale, weight_bits, pairs=True)
         return cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits)
 
@@ -48,21 +66,43 @@ class QuantizedLinear(QuantizedLayer):
 
 
 class QuantizedConv(QuantizedLayer):
-    """A convolution of stride 1 on B x H x W x C; codes are N x C x k x k."""
+    """A convolution on B x H x W x C; codes are N x C/groups x k x k."""
 
     def __init__(
-        self, codes: Tensor, scale: Tensor, bias: Tensor | None, grid: Affine, weight_bits: int, padding: int
+        self,
+        codes: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        grid: Affine,
+        weight_bits: int,
+        padding: int,
+        stride: int = 1,
+        groups: int = 1,
+        divisor: Tensor | None = None,
     ) -> None:
-        super().__init__(codes, scale, bias, grid, weight_bits)
-        self.padding = padding
+        super().__init__(codes, scale, bias, grid, weight_bits, divisor)
+        self.padding, self.stride, self.groups = padding, stride, groups
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, scale: Tensor, grid: Affine, weight_bits: int) -> QuantizedConv:
-        codes = weight_codes(conv.weight, scale, weight_bits)
-        return cls(codes, scale, conv.bias, grid, weight_bits, int(conv.padding[0]))
+    def of(cls, conv: nn.Conv2d, grid: Affine, weight_bits: int, divisor: Tensor | None = None) -> QuantizedConv:
+        """From a convolution whose padding and stride are the same both ways.
+
+        Args:
+            divisor: C; for depthwise convolutions, whose channels meet one filter each.
+        """
+        weight = conv.weight
+        if divisor is not None:
+            assert conv.groups == conv.in_channels
+            weight = weight * divisor.repeat_interleave(len(weight) // len(divisor))[:, None, None, None]
+        scale = weight_scales(weight, weight_bits)
+        codes = weight_codes(weight, scale, weight_bits)
+        padding, stride = int(conv.padding[0]), int(conv.stride[0])
+        return cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, divisor)
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.grid
+        if self.divisor is not None:
+            x = x / self.divisor
         y = quantized_conv(
             x.permute(0, 3, 1, 2),
             self.codes,
@@ -72,14 +112,17 @@ class QuantizedConv(QuantizedLayer):
             grid.zero_point,
             grid.bits,
             self.padding,
+            self.stride,
+            self.groups,
         )
         return y.permute(0, 2, 3, 1)
 
 
 def replace(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts ``module`` at the dotted ``name`` below ``root``."""
+    """Puts ``module`` at the dotted ``name`` below ``root``, in the mode (training or not) of what was there."""
     parent, _, leaf = name.rpartition(".")
     owner = root.get_submodule(parent)
+    module.train(root.get_submodule(name).training)
     if leaf.isdigit() and isinstance(owner, nn.Sequential):
         owner[int(leaf)] = module
     else:
@@ -90,8 +133,22 @@ def replace(root: nn.Module, name: str, module: nn.Module) -> None:
 def on_grid(layer: QuantizedLayer) -> bool:
     """Whether every weight lies on the integer grid of its bits, and those of a matrix are safe in pairs."""
     limit = signed_limit(layer.weight_bits)
-    fits = layer.codes.dtype == torch.int8 and int(layer.codes.abs().max()) <= limit
+    fits = layer.codes.dtype == torch.int8 and int(layer.codes.int().abs().max()) <= limit
     if fits and isinstance(layer, QuantizedLinear):
         rows = layer.codes.T.float()
         return torch.equal(pair_safe(rows), rows)
     return fits
+
+
+def require_on_grid(encoder: nn.Module) -> None:
+    """Lets a quantized encoder through to the export or stops it.
+
+    Raises:
+        ParityError: naming the first layer whose weights are off their grid or not safe in pairs, or the first module
+            in training mode (dropout would be active).
+    """
+    for name, module in encoder.named_modules():
+        if module.training:
+            raise ParityError(f"The module {name or 'encoder'} is in training mode; call eval() before exporting.")
+        if isinstance(module, QuantizedLayer) and not on_grid(module):
+            raise ParityError(f"The weights of the layer {name} are off their {module.weight_bits}-bit integer grid.")

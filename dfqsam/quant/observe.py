@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dfqsam.sam.sites import Product
+
 
 @dataclass
 class Sample:
@@ -30,25 +32,36 @@ class Sample:
         return torch.cat(self.rows)
 
 
+def keys(name: str, module: nn.Module) -> list[str]:
+    """What :func:`observe` calls the inputs of a site: its name, or ``name.a`` and ``name.b`` for a product's two."""
+    return [f"{name}.a", f"{name}.b"] if isinstance(module, Product) else [name]
+
+
 @torch.no_grad()
 def observe(
     encoder: nn.Module, names: list[str], batches: Iterable[Tensor], count: int, rows: int
 ) -> dict[str, Tensor]:
-    """Runs ``encoder`` on ``batches`` (``count`` of them) and returns, per site, the rows x channels that entered it.
+    """Runs ``encoder`` on ``batches`` (``count`` of them) and returns, per input, the rows x channels that entered it.
+
+    An input is called as its site; the two of a product are called ``name.a`` and ``name.b`` (:func:`keys`).
 
     Args:
         names: module names inside the encoder.
         batches: normalised images, B x 3 x S x S.
-        rows: values kept per site over all batches.
+        rows: values kept per input over all batches; a site that runs several times a batch keeps as many each time.
     """
-    samples, hooks = {}, []
+    samples: dict[str, Sample] = {}
+    hooks = []
     for i, name in enumerate(names):
-        sample = samples[name] = Sample(max(1, rows // count), i * 7919)
+        module = encoder.get_submodule(name)
+        own = [Sample(max(1, rows // count), i * 7919 + j) for j in range(len(keys(name, module)))]
+        samples |= dict(zip(keys(name, module), own, strict=True))
 
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], sample: Sample = sample) -> None:
-            sample.add(inputs[0])
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], own: list[Sample] = own) -> None:
+            for sample, value in zip(own, inputs, strict=True):
+                sample.add(value)
 
-        hooks.append(encoder.get_submodule(name).register_forward_pre_hook(hook))
+        hooks.append(module.register_forward_pre_hook(hook))
     try:
         for batch in batches:
             encoder(batch)

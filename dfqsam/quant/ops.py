@@ -29,17 +29,36 @@ def _(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float,
 
 @torch.library.custom_op("dfqsam::quantized_conv", mutates_args=())
 def quantized_conv(
-    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int, padding: int
+    x: Tensor,
+    codes: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    step: float,
+    zero_point: int,
+    bits: int,
+    padding: int,
+    stride: int,
+    groups: int,
 ) -> Tensor:
-    """Convolution of stride 1 on B x C x H x W, with integer kernels N x C x k x k; B x N x H' x W'."""
+    """Convolution of B x C x H x W with integer kernels N x C/groups x k x k; B x N x H' x W'."""
     kernel = codes * scale[:, None, None, None]
-    y = F.conv2d(fake_quantize(x, Affine(step, zero_point, bits)), kernel, padding=padding)
-    return y if bias is None else y + bias[..., None, None].reshape(1, -1, 1, 1)
+    rounded = fake_quantize(x, Affine(step, zero_point, bits))
+    y = F.conv2d(rounded, kernel, stride=stride, padding=padding, groups=groups)
+    return y if bias is None else y + bias.reshape(1, -1, 1, 1)
 
 
 @quantized_conv.register_fake
 def _(
-    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, step: float, zero_point: int, bits: int, padding: int
+    x: Tensor,
+    codes: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    step: float,
+    zero_point: int,
+    bits: int,
+    padding: int,
+    stride: int,
+    groups: int,
 ) -> Tensor:
-    shrink = 2 * padding - codes.shape[2] + 1
-    return x.new_empty((x.shape[0], codes.shape[0], x.shape[2] + shrink, x.shape[3] + shrink))
+    height, width = ((side + 2 * padding - codes.shape[2]) // stride + 1 for side in x.shape[2:])
+    return x.new_empty((x.shape[0], codes.shape[0], height, width))

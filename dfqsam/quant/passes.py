@@ -8,17 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
-from dfqsam.quant.grid import weight_scales
-from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear, replace
+from dfqsam.errors import InputError
+from dfqsam.quant.build import build_layer, build_product, quantizable, site_bits
+from dfqsam.quant.layers import QuantizedLayer, replace
 from dfqsam.quant.observe import observe
-from dfqsam.quant.ranges import search_range
-from dfqsam.quant.reparameterize import reparameterize
+from dfqsam.quant.sequential import quantize_in_sequence
 from dfqsam.sam.sites import Site
 
-
-def quantizable(sites: list[Site], config: QuantConfig) -> list[Site]:
-    """The sites that ``config`` quantizes: Linears and dense convolutions outside ``config.keep``."""
-    return [s for s in sites if s.kind in ("linear", "conv") and not s.name.startswith(config.keep)]
+__all__ = ["quantizable", "quantize_encoder", "quantized_layers"]
 
 
 @torch.no_grad()
@@ -29,30 +26,43 @@ def quantize_encoder(
     count: int,
     config: QuantConfig,
     advance: Callable[[], object] = lambda: None,
+    samples: dict[str, Tensor] | None = None,
 ) -> list[str]:
-    """Replaces the quantizable sites of ``encoder`` by quantized layers and returns their names.
+    """Replaces the quantizable sites of ``encoder`` by quantized modules and returns their names.
 
     Args:
         sites: of this encoder, in the order of execution.
         batches: ``count`` batches of normalised calibration images, B x 3 x S x S.
         advance: called after every site.
+        samples: what :func:`observe` found for at least these sites, to spare a pass over ``batches``; left as it is.
+            Calibration on quantized inputs looks for itself and needs ``batches`` all the same.
+
+    Raises:
+        InputError: when calibration on quantized inputs gets no images.
     """
     chosen = quantizable(sites, config)
-    samples = observe(encoder, [site.name for site in chosen], batches, count, config.rows)
+    names = [site.name for site in chosen]
+    if config.upstream == "quantized":
+        images = list(batches)
+        if not images:
+            raise InputError("Calibration on quantized inputs needs the images themselves; give at least one batch.")
+        quantize_in_sequence(encoder, sites, chosen, torch.cat(images), config, advance)
+        return names
+    own = samples is None
+    found = observe(encoder, names, batches, count, config.rows) if samples is None else samples
+
+    def take(key: str) -> Tensor:
+        return found.pop(key) if own else found[key]
+
     for site in chosen:
-        layer = encoder.get_submodule(site.name)
-        assert isinstance(layer, nn.Linear | nn.Conv2d)
-        values = samples.pop(site.name)
-        if config.reparameterize and site.norm is not None:
-            norm = encoder.get_submodule(site.norm)
-            assert isinstance(norm, nn.LayerNorm)
-            values = reparameterize(norm, layer, values)
-        grid = search_range(values, config.activation_bits)
-        scale = weight_scales(layer.weight, config.weight_bits, pairs=isinstance(layer, nn.Linear))
-        make = QuantizedLinear.of if isinstance(layer, nn.Linear) else QuantizedConv.of
-        replace(encoder, site.name, make(layer, scale, grid, config.weight_bits))  # type: ignore[arg-type]
+        bits = site_bits(site, sites, config)
+        if site.kind == "product":
+            module: nn.Module = build_product(site, take(f"{site.name}.a"), take(f"{site.name}.b"), bits[1])
+        else:
+            module, _ = build_layer(encoder, site, take(site.name), bits, config.reparameterize)
+        replace(encoder, site.name, module)
         advance()
-    return [site.name for site in chosen]
+    return names
 
 
 def quantized_layers(encoder: nn.Module) -> dict[str, QuantizedLayer]:

@@ -1,46 +1,26 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dfqsam.config import QuantConfig
-from dfqsam.errors import InputError
-from dfqsam.quant.layers import on_grid
+from dfqsam.errors import InputError, ParityError
+from dfqsam.quant.build import site_bits
+from dfqsam.quant.layers import QuantizedConv, on_grid, require_on_grid
+from dfqsam.quant.logarithmic import LogSqrt2
 from dfqsam.quant.observe import observe
 from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
-from dfqsam.quant.reparameterize import reparameterize
+from dfqsam.quant.product import QuantizedProduct
+from dfqsam.quant.ranges import search_range
 from dfqsam.quant.rounding import round_to_grid, round_weights
+from dfqsam.sam.sites import Product
 from tests.small import tiny_encoder
 
 
 def images(count: int = 2) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     return [torch.rand(1, 3, 64, 64, generator=generator) for _ in range(count)]
-
-
-def test_reparameterization_keeps_what_the_encoder_computes():
-    encoder, x = tiny_encoder(), images(1)[0]
-    before = encoder(x)
-    fed = [site for site in encoder.sites() if site.norm]
-    assert len(fed) == 7  # qkv and fc1 of three blocks, and the neck's 3x3 convolution
-    for site in fed:
-        layer, norm = encoder.get_submodule(site.name), encoder.get_submodule(site.norm)
-        values = observe(encoder, [site.name], [x], 1, 1 << 16)[site.name]
-        low, high = values.amin(0), values.amax(0)
-        new = reparameterize(norm, layer, values)
-        spread = new.amax(0) - new.amin(0)
-        assert spread.max() / spread.min() < (high - low).max() / (high - low).min()
-    after = encoder(x)
-    assert float((after - before).norm() / before.norm()) < 1e-5
-
-
-def test_reparameterized_channels_have_equal_reach():
-    encoder, x = tiny_encoder(), images(1)[0]
-    site = next(site for site in encoder.sites() if site.norm)
-    values = observe(encoder, [site.name], [x], 1, 1 << 20)[site.name]
-    new = reparameterize(encoder.get_submodule(site.norm), encoder.get_submodule(site.name), values)
-    reach = new.abs().amax(0)
-    assert float(reach.max() / reach.min()) < 1.01
 
 
 def test_every_linear_and_dense_convolution_is_quantized_and_on_its_grid():
@@ -53,7 +33,7 @@ def test_every_linear_and_dense_convolution_is_quantized_and_on_its_grid():
     assert set(layers) == set(expected)
     assert all(on_grid(layer) for layer in layers.values())
     dense = {n for n, m in encoder.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
-    assert all(n.startswith("patch_embed") or n.endswith(("conv2", "local_conv")) for n in dense)
+    assert all(n.startswith(("patch_embed", "layers.0")) or n.endswith(("conv2", "local_conv")) for n in dense)
 
 
 def test_error_falls_with_the_bits():
@@ -84,6 +64,90 @@ def test_rounding_twice_changes_nothing():
     assert round_weights(module) == 2
 
 
-def test_an_unknown_profile_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="w8a8, w6a6, w4a8, w4a4"):
-        QuantConfig.of("w3a3")
+def test_the_papers_setting_leaves_no_linear_convolution_or_product_in_full_precision():
+    encoder, config = tiny_encoder(), QuantConfig.of("W4A4")
+    sites = encoder.sites()
+    assert quantize_encoder(encoder, sites, images(), 2, config) == [site.name for site in sites]
+    assert not any(isinstance(m, torch.nn.Linear | torch.nn.Conv2d | Product) for m in encoder.modules())
+    for site in sites:
+        module = encoder.get_submodule(site.name)
+        if site.kind == "depthwise":
+            assert isinstance(module, QuantizedConv)
+            assert module.divisor is not None
+        if isinstance(module, QuantizedProduct):
+            assert isinstance(module.left, LogSqrt2) == site.name.endswith("matmul_av")
+            assert module.left.bits == module.right.bits == 4
+        else:
+            edge = site in (sites[0], sites[-1])
+            assert (module.weight_bits, module.grid.bits) == ((8, 8) if edge else (4, 4))
+    require_on_grid(encoder)
+
+
+def test_bits_of_a_site():
+    sites = tiny_encoder().sites()
+    named = {site.name: site for site in sites}
+    gelu, edge, plain = (named[n] for n in ("layers.1.blocks.0.mlp.fc2", "neck.2", "layers.1.blocks.0.mlp.fc1"))
+    assert [site_bits(s, sites, QuantConfig.of("w4a4")) for s in (gelu, edge, plain)] == [(4, 8), (4, 4), (4, 4)]
+    assert [site_bits(s, sites, QuantConfig.of("W4A4")) for s in (gelu, edge, plain)] == [(4, 4), (8, 8), (4, 4)]
+
+
+@pytest.mark.parametrize("profile", ["w4a4", "W4A4"])
+def test_observations_can_be_shared_and_are_left_alone(profile):
+    reference, config = tiny_encoder(), QuantConfig.of(profile)
+    names = [site.name for site in quantizable(reference.sites(), config)]
+    samples = observe(reference, names, images(), 2, config.rows)
+    kept = {name: value.clone() for name, value in samples.items()}
+    first, second = copy.deepcopy(reference), copy.deepcopy(reference)
+    quantize_encoder(first, first.sites(), images(), 2, config)
+    quantize_encoder(second, second.sites(), [], 2, config, samples=samples)
+    assert torch.equal(first(images(1)[0]), second(images(1)[0]))
+    assert samples.keys() == kept.keys()
+    assert all(torch.equal(samples[name], kept[name]) for name in kept)
+
+
+@pytest.mark.parametrize("target", [None, "center", "median"])
+def test_each_site_sees_quantized_inputs_in_one_pass(target):
+    """The grids found in sequence are those found behind the encoder as it is quantized so far."""
+    config = replace(QuantConfig.of("W4A4"), upstream="quantized", reparameterize=target, rows=1 << 30)
+    encoder, seen = tiny_encoder(), []
+    handle = encoder.register_forward_pre_hook(lambda _module, _inputs: seen.append(1))
+    batch, steps = torch.cat(images()), []
+    assert quantize_encoder(encoder, encoder.sites(), images(), 2, config, lambda: steps.append(1)) == [
+        site.name for site in encoder.sites()
+    ]
+    handle.remove()
+    assert len(seen) == 1
+    assert len(steps) == len(encoder.sites())
+
+    last = encoder.neck[2]
+    inputs = []
+    last.register_forward_pre_hook(lambda _module, values: inputs.append(values[0]))
+    encoder(batch)
+    again = search_range(inputs[0], 8)
+    assert (again.scale, again.zero_point) == (pytest.approx(last.grid.scale, rel=1e-4), last.grid.zero_point)
+
+
+def test_quantized_inputs_need_images():
+    encoder = tiny_encoder()
+    config = replace(QuantConfig.of("w8a8"), upstream="quantized")
+    with pytest.raises(InputError, match="at least one batch"):
+        quantize_encoder(encoder, encoder.sites(), [], 0, config, samples={})
+
+
+def test_the_gate_to_the_export_names_what_is_wrong():
+    encoder = tiny_encoder()
+    quantize_encoder(encoder, encoder.sites(), images(), 2, QuantConfig.of("w8a8"))
+    require_on_grid(encoder)
+    layer = encoder.get_submodule("neck.0")
+    layer.codes[:2, 0] = 127
+    with pytest.raises(ParityError, match=r"neck\.0"):
+        require_on_grid(encoder)
+    layer.codes[:2, 0] = 64
+    require_on_grid(encoder)
+    layer.codes[0, 0] = -128
+    with pytest.raises(ParityError, match=r"neck\.0"):
+        require_on_grid(encoder)
+    layer.codes[0, 0] = 0
+    encoder.layers[1].blocks[0].mlp.train()
+    with pytest.raises(ParityError, match="training mode"):
+        require_on_grid(encoder)

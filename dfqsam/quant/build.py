@@ -1,0 +1,80 @@
+"""From a site and what enters it to the quantized module that takes its place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dfqsam.config import QuantConfig
+from dfqsam.quant.channels import search_channels
+from dfqsam.quant.grid import weight_scales
+from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
+from dfqsam.quant.logarithmic import search_log_scale
+from dfqsam.quant.product import QuantizedProduct
+from dfqsam.quant.ranges import search_range
+from dfqsam.quant.reparameterize import Rescaling, reparameterize
+from dfqsam.sam.sites import Site
+
+SOFTMAX_PRODUCT = "matmul_av"  # softmax times values, in every family
+
+
+def quantizable(sites: list[Site], config: QuantConfig) -> list[Site]:
+    """The sites outside ``config.keep`` that ``config`` quantizes, in the order of ``sites``."""
+    kinds = {"linear", "conv"}
+    if config.depthwise == "integer":
+        kinds.add("depthwise")
+    if config.products:
+        kinds.add("product")
+    return [site for site in sites if site.kind in kinds and not site.name.startswith(config.keep)]
+
+
+def site_bits(site: Site, sites: list[Site], config: QuantConfig) -> tuple[int, int]:
+    """Bits of the weights and of the activations of ``site``.
+
+    Args:
+        sites: all of the encoder, in the order of execution.
+    """
+    if config.edge_bits is not None and (site.source == "image" or site.name == sites[-1].name):
+        return config.edge_bits, config.edge_bits
+    return config.weight_bits, config.gelu_bits if site.source == "gelu" else config.activation_bits
+
+
+@torch.no_grad()
+def build_layer(
+    encoder: nn.Module, site: Site, values: Tensor, bits: tuple[int, int], target: str | None
+) -> tuple[QuantizedLayer, Rescaling | None]:
+    """The quantized layer for a Linear or convolution, which is left in its place.
+
+    Args:
+        values: rows x C, a sample of what enters.
+        bits: of weights and activations.
+        target: of :func:`reparameterize`, which changes the site and its norm in place; None for not.
+
+    Returns:
+        The layer, and what was done to its input by reparameterization, if anything was.
+    """
+    layer = encoder.get_submodule(site.name)
+    weight_bits, activation_bits = bits
+    change = None
+    if target is not None and site.norm is not None:
+        norm = encoder.get_submodule(site.norm)
+        assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        change = reparameterize(norm, layer, values, target, activation_bits)
+        values = change.apply(values)
+    if isinstance(layer, nn.Linear):
+        scale = weight_scales(layer.weight, weight_bits, pairs=True)
+        return QuantizedLinear.of(layer, scale, search_range(values, activation_bits), weight_bits), change
+    assert isinstance(layer, nn.Conv2d)
+    if site.kind == "depthwise":
+        divisor, grid = search_channels(values, activation_bits)
+        return QuantizedConv.of(layer, grid, weight_bits, divisor), change
+    return QuantizedConv.of(layer, search_range(values, activation_bits), weight_bits), change
+
+
+@torch.no_grad()
+def build_product(site: Site, a: Tensor, b: Tensor, bits: int) -> QuantizedProduct:
+    """The quantized product for samples (any shape) of its two factors; softmax outputs get a log-sqrt2 grid."""
+    softmax = site.name.rpartition(".")[2] == SOFTMAX_PRODUCT
+    left = search_log_scale(a, bits) if softmax else search_range(a, bits)
+    return QuantizedProduct(left, search_range(b, bits))

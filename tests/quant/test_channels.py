@@ -1,0 +1,56 @@
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfqsam.quant.channels import channel_scales, search_channels
+from dfqsam.quant.grid import Affine, fake_quantize
+from dfqsam.quant.layers import QuantizedConv
+from dfqsam.quant.ranges import search_range
+from dfqsam.sam.sites import ChannelsLastConv
+
+
+def test_scales_by_hand():
+    low, high = torch.tensor([-1.0, -4.0]), torch.tensor([4.0, 1.0])
+    assert channel_scales(low, high, 1, 2).tolist() == [2, 4]
+    assert channel_scales(low, high, 3, 2).tolist() == torch.tensor([1 / 3, 4 / 3]).tolist()
+    assert channel_scales(low, high, 0, 2).tolist() == torch.tensor([4 / 3, 1 / 3]).tolist()
+
+
+@given(st.integers(2, 8), st.integers(1, 6), st.integers(0, 2**31))
+def test_zero_is_exact_and_the_error_is_no_more_than_with_one_scale(bits, channels, seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(300, channels, generator=generator) * torch.randn(channels, generator=generator).mul(2).exp()
+    divisor, grid = search_channels(values, bits)
+    assert bool((divisor > 0).all())
+    assert 0 <= grid.zero_point < 2**bits
+    assert not fake_quantize(torch.zeros(channels) / divisor, grid).any()
+    error = (fake_quantize(values / divisor, grid) * divisor - values).square().sum()
+    whole = (fake_quantize(values, search_range(values, bits)) - values).square().sum()
+    assert float(error) <= float(whole) * 1.001 + 1e-6
+
+
+def test_one_sided_channels_of_any_size_use_the_whole_grid():
+    steps = torch.arange(16.0)
+    values = torch.stack([steps, 1000 * steps], 1)
+    divisor, grid = search_channels(values, 4)
+    assert grid.zero_point == 0
+    torch.testing.assert_close(fake_quantize(values / divisor, grid) * divisor, values)
+
+
+def test_a_channel_of_zeros_keeps_a_sensible_divisor():
+    divisor, _ = search_channels(torch.stack([torch.zeros(100), torch.linspace(-1, 1, 100)], 1), 8)
+    assert 1e-6 < float(divisor.min() / divisor.max()) < 1
+
+
+def test_a_depthwise_convolution_with_divisors_is_the_same_convolution():
+    torch.manual_seed(0)
+    conv = ChannelsLastConv(3, 3, 3, stride=2, padding=1, groups=3).requires_grad_(False)
+    x = torch.randint(-3, 5, (2, 7, 6, 3)) * torch.tensor([0.5, 8.0, 100.0])
+    divisor, grid = torch.tensor([0.5, 8.0, 100.0]), Affine(1.0, 3, 3)  # holds x exactly
+    layer = QuantizedConv.of(conv, grid, 8, divisor)
+    weight = layer.codes * layer.scale[:, None, None, None] / divisor[:, None, None, None]
+    assert float((weight - conv.weight).abs().max()) < 0.01
+    expected = F.conv2d(x.permute(0, 3, 1, 2), weight, conv.bias, stride=2, padding=1, groups=3).permute(0, 2, 3, 1)
+    assert layer(x).shape == conv(x).shape
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
