@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfqsam import __version__
-from dfqsam.config import METHODS, PROFILES
+from dfqsam.config import METHODS, PAPER, PROFILES, STARTS, SynthesisConfig
 from dfqsam.errors import DfqsamError, InputError
 
 app = typer.Typer(
@@ -68,35 +68,103 @@ def _two_columns(title: str, rows: dict[str, Any]) -> None:
     Console().print(table)
 
 
+Checkpoint = Annotated[Path | None, typer.Argument(help="A .pth or .safetensors file; without one, LiteMedSAM.")]
+Method = Annotated[str, typer.Option(help=f"How calibration images are made: {', '.join(METHODS)}.")]
+Images = Annotated[int, typer.Option(min=1, max=4096, help="How many calibration images.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every random draw.")]
+Family = Annotated[str | None, typer.Option(help="Overrides the recognised family, e.g. medsam.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer images and steps, for a first look.")]
+
+
+@app.command()
+def synthesize(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the synthetic set.")],
+    checkpoint: Checkpoint = None,
+    method: Method = "dfqsam",
+    images: Images = 32,
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Optimisation steps of each batch.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Images optimised together.")] = 4,
+    start: Annotated[str, typer.Option(help=f"What images begin as: {', '.join(STARTS)}.")] = "shapes",
+    evolve: Annotated[bool, typer.Option(help="Let pseudo masks grow by what the prior is sure of.")] = True,
+    batch_norm: Annotated[bool, typer.Option(help="Match the statistics that batch norms keep.")] = True,
+    attention: Annotated[bool, typer.Option("--attention", help="Attention follows the pseudo masks.")] = False,
+    easy_to_hard: Annotated[bool, typer.Option("--easy-to-hard", help="Crops grow smaller as images form.")] = False,
+    prior: Annotated[
+        Path | None, typer.Option(help="A TorchScript or ONNX network, as the prior.")
+    ] = None,
+    prior_classes: Annotated[str, typer.Option(help="Its classes, the background first: background,liver.")] = "",
+    quick: Quick = False,
+    family: Family = None,
+    image_size: ImageSize = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make calibration images from a checkpoint and a seed alone. A run that was stopped goes on where it was.
+
+    Example: dfqsam synthesize -o images --images 32 && dfqsam quantize -o bundle --calibration images
+    """
+    _need_torch()
+    from dfqsam.pipeline import make_images
+
+    names = tuple(name.strip() for name in prior_classes.split(",") if name.strip())
+    path = None if prior is None else str(prior)
+    config = SynthesisConfig(
+        method=method,
+        images=images,
+        seed=seed,
+        start=start,
+        steps=steps,
+        batch=batch,
+        evolve=evolve,
+        batch_norm=batch_norm,
+        attention=attention,
+        easy_to_hard=easy_to_hard,
+        prior=path,
+        prior_classes=names,
+    )
+    made = make_images(checkpoint, output, SynthesisConfig.quick(seed) if quick else config, family, image_size)
+    if as_json:
+        _print_json({"set": str(output), "images": len(made), "sha256": made.sha256, **made.provenance})
+    else:
+        print(f"{output}: {len(made)} images of {made.images.shape[-1]} px; look at {output / 'sheet.png'}")
+
+
 @app.command()
 def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
-    checkpoint: Annotated[
-        Path | None, typer.Argument(help="A .pth or .safetensors file; without one, LiteMedSAM.")
-    ] = None,
+    checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
-    method: Annotated[str, typer.Option(help=f"How calibration images are made: {', '.join(METHODS)}.")] = "shapes",
-    images: Annotated[int, typer.Option(min=1, max=4096, help="How many calibration images.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every random draw.")] = 0,
-    family: Annotated[str | None, typer.Option(help="Overrides the recognised family, e.g. medsam.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels.")] = None,
+    method: Method = "dfqsam",
+    images: Images = 32,
+    seed: Seed = 0,
+    calibration: Annotated[Path | None, typer.Option(help="A set that dfqsam synthesize has made.")] = None,
+    resynthesize: Annotated[bool, typer.Option(help="Make images even where a shipped set would serve.")] = False,
+    quick: Quick = False,
+    family: Family = None,
+    image_size: ImageSize = None,
     with_full_precision: Annotated[bool, typer.Option(help="Add the full-precision graphs, to compare.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize a checkpoint's image encoder without data and write a bundle.
+
+    For LiteMedSAM, calibration images ship with dfqsam; other checkpoints get theirs made first.
 
     Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
     """
     _need_torch()
     from dfqsam.pipeline import quantize as run
 
+    plain = SynthesisConfig(method=method, images=images, seed=seed)
+    synthesis = SynthesisConfig.quick(seed) if quick else None if plain == SynthesisConfig() else plain
     bundle = run(
         checkpoint,
         output,
         profile=profile,
-        method=method,
-        images=images,
-        seed=seed,
+        synthesis=synthesis,
+        calibration=calibration,
+        resynthesize=resynthesize,
+        work=output.with_name(f".{output.name}.work"),
         family=family,
         image_size=image_size,
         full_precision=with_full_precision,
@@ -107,7 +175,45 @@ def quantize(
         return
     sizes = ", ".join(f"{name} {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items())
     rows = {"model": manifest.model.title, "profile": manifest.profile, "files": sizes}
+    rows |= {"calibration": f"{manifest.calibration['images']} images, {manifest.calibration['origin']}"}
     _two_columns(f"Bundle {bundle.path}", {**rows, "provenance": manifest.provenance["statement"]})
+
+
+@app.command()
+def experiment(
+    data: Annotated[Path, typer.Argument(help="Pictures, reference masks and a manifest.csv.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder that figures are kept in.")],
+    rows: Annotated[str | None, typer.Option(help="Calibration sources, with commas; without, all.")] = None,
+    columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *PROFILES)),
+    seeds: Annotated[str, typer.Option(help="Seeds of the synthesis, with commas.")] = "0",
+    reparameterize: Annotated[str, typer.Option(help="Targets, and 'none', with commas.")] = "center,none",
+    images: Images = 32,
+    masks: Annotated[int, typer.Option(min=0, help="Judge on about so many masks; 0 for the whole split.")] = 150,
+    checkpoint: Annotated[Path | None, typer.Option(help="Without one, LiteMedSAM.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure calibration sources against settings; what is measured is kept, and a stopped run goes on.
+
+    Example: dfqsam experiment DATA -o figures --rows shapes,dfqsam-bn,real --columns w8a8,W4A4
+    """
+    _need_torch()
+    from dfqsam.experiment import agreement_chart, markdown
+    from dfqsam.experiment import run as measure
+    from dfqsam.experiment.rows import ROWS
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise InputError(f"The seeds {seeds!r} are not understood; give whole numbers with commas between.") from None
+    targets = [None if target == "none" else target for target in reparameterize.split(",")]
+    names = ROWS if rows is None else rows.split(",")
+    cells = measure(output, data, names, columns.split(","), numbers, images, masks or None, checkpoint, targets)
+    (output / "table.md").write_text(table := markdown(cells, f"dfqsam experiment DATA -o {output.name}"))
+    agreement_chart(cells, output / "agreement.png")
+    if as_json:
+        _print_json(cells)
+    else:
+        print(table)
 
 
 def _numbers(text: str, count: int, what: str) -> list[float]:
@@ -166,12 +272,28 @@ def segment(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="A checkpoint file or a bundle.")],
+    sensitivity: Annotated[
+        Path | None, typer.Option(help="Quantize one site at a time; table and chart go into this folder.")
+    ] = None,
+    bits: Annotated[int, typer.Option(min=2, max=8, help="Of that one site.")] = 4,
+    images: Annotated[int, typer.Option(min=1, max=64, help="Drawn pictures to measure on.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Say what a checkpoint or a bundle is. A bundle is verified on the way.
 
-    Example: dfqsam inspect bundle --json
+    With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images.
+
+    Example: dfqsam inspect lite_medsam.pth --sensitivity report
     """
+    if sensitivity is not None:
+        if not path.is_file():
+            raise InputError(f"{path} is no checkpoint file; sensitivity is measured on a checkpoint.")
+        _need_torch()
+        from dfqsam.pipeline import measure_sensitivity
+
+        table = measure_sensitivity(path, sensitivity, bits, images)
+        _print_json(table) if as_json else print((sensitivity / "sensitivity.md").read_text())
+        return
     if path.is_dir() or not path.exists():
         from dfqsam.bundle import open_bundle
 

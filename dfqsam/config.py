@@ -10,7 +10,8 @@ from dfqsam.errors import InputError
 # simulated. The two are never compared under one name.
 PROFILES = {"w8a8": (8, 8), "w6a6": (6, 6), "w4a8": (4, 8), "w4a4": (4, 4)}
 PAPER = {"W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4)}
-METHODS = ("noise", "shapes", "psaq")
+METHODS = ("noise", "shapes", "psaq", "dfqsam")
+STARTS = ("shapes", "noise")
 TARGETS = ("center", "mean", "median", "mad")
 UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
@@ -109,21 +110,44 @@ class SynthesisConfig:
     """How calibration images are made.
 
     Attributes:
-        method: ``noise``, ``shapes`` or ``psaq``.
+        method: ``noise``, ``shapes``, ``psaq`` or ``dfqsam``; the last two optimise the images, the others draw them.
         images: how many, at least 1.
         seed: of every random draw.
-        steps: optimisation steps (``psaq`` only).
-        batch: images optimised together (``psaq`` only).
+        start: what the optimised images begin as, ``shapes`` or ``noise``.
+        steps: optimisation steps of each batch.
+        early: share of the steps that run at half the resolution, 0 to 1.
+        batch: images optimised together.
+        evolve: pseudo-positive label evolution (``dfqsam`` only).
+        batch_norm: match the batch-norm statistics that the encoder keeps (``dfqsam`` only).
+        attention: the attention that keys receive follows the pseudo masks (``dfqsam`` only).
+        easy_to_hard: crops grow smaller as the images form (DFQ-ViT; ``dfqsam`` only).
+        prior: path of a segmentation network (TorchScript or ONNX) that takes the place of SAM's own predictions.
+        prior_classes: names of that network's classes, the background first.
     """
 
-    method: str = "shapes"
-    images: int = 16
+    method: str = "dfqsam"
+    images: int = 32
     seed: int = 0
-    steps: int = 20
+    start: str = "shapes"
+    steps: int = 16
+    early: float = 1.0
     batch: int = 4
+    evolve: bool = True
+    batch_norm: bool = True
+    attention: bool = False
+    easy_to_hard: bool = False
+    prior: str | None = None
+    prior_classes: tuple[str, ...] = ()
+
+    @classmethod
+    def quick(cls, seed: int = 0) -> SynthesisConfig:
+        """Half the images in half the steps, for a first look: minutes on two cores."""
+        return cls(images=16, steps=8, seed=seed)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"There is no synthesis method {self.method!r}; choose one of {', '.join(METHODS)}.")
+        _one_of(self.method, METHODS, "synthesis method")
+        _one_of(self.start, STARTS, "start of synthesis")
         if self.images < 1:
             raise InputError(f"{self.images} calibration images were asked for; give at least 1.")
+        if self.steps < 1 or self.batch < 1 or not 0 <= self.early <= 1:
+            raise InputError("Synthesis needs at least 1 step and 1 image a batch, and an early share of 0 to 1.")

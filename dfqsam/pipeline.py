@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import platform
+import shutil
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -12,27 +13,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dfqsam import __version__
+from dfqsam.assets import shipped_images
 from dfqsam.bundle import Bundle, write_bundle
 from dfqsam.bundle.write import check_target
 from dfqsam.config import QuantConfig, SynthesisConfig
-from dfqsam.errors import ParityError
+from dfqsam.errors import InputError, ParityError
 from dfqsam.export.census import integer_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
+from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
+from dfqsam.quant.correction import correct_on_few
+from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.rounding import round_weights
+from dfqsam.quant.sensitivity import chart, markdown, sensitivity
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
 from dfqsam.synth.synthesize import steps, synthesize
+from dfqsam.synth.synthetic_set import SyntheticSet
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
+FOREIGN = "Calibration images were made from the model, a seed and a foreign segmentation network; no image was read."
 
 
 def quantize(
@@ -40,9 +47,10 @@ def quantize(
     output: Path,
     *,
     profile: str = "w8a8",
-    method: str = "shapes",
-    images: int = 16,
-    seed: int = 0,
+    synthesis: SynthesisConfig | None = None,
+    calibration: Path | None = None,
+    resynthesize: bool = False,
+    work: Path | None = None,
     family: str | None = None,
     image_size: int | None = None,
     full_precision: bool = False,
@@ -52,8 +60,12 @@ def quantize(
     Args:
         checkpoint: ``.pth`` or ``.safetensors``; None for LiteMedSAM.
         output: directory of the bundle; new, empty, or a bundle to be replaced.
-        profile: see :data:`dfqsam.config.PROFILES`.
-        method, images, seed: how calibration images are made; see :class:`dfqsam.config.SynthesisConfig`.
+        profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
+        synthesis: how calibration images are made; None for the defaults, which take the images that ship with dfqsam
+            where there are some of this very checkpoint.
+        calibration: a synthetic set that was made before, in place of ``synthesis``.
+        resynthesize: make the images even where a shipped set would serve.
+        work: where an unfinished synthesis keeps its batches, to go on after a stop.
         family, image_size: see :func:`dfqsam.sam.model.load_sam`.
         full_precision: put the full-precision graphs beside the quantized ones, to compare.
 
@@ -61,31 +73,121 @@ def quantize(
         InputError, CheckpointError, BundleError: for what the user can mend.
         ParityError: when an exported graph does not compute what the model computes.
     """
-    quantization, synthesis = QuantConfig.of(profile), SynthesisConfig(method, images, seed)
+    quantization = deployable(profile)
     check_target(output)
+    keep_freed_memory()
     with stage("Loading the checkpoint"):
-        path = checkpoint or get_model("lite-medsam")
-        sam = load_sam(path, family, image_size)
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if checkpoint else LITE_MEDSAM.sha256
-    with stage(f"Making calibration images ({method})", steps(synthesis)) as advance:
-        pictures = synthesize(sam, synthesis, advance)
-    return build_bundle(sam, pictures, output, quantization, asdict(synthesis), digest, full_precision)
+        sam, digest = load(checkpoint, family, image_size)
+    images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
+    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision)
+    if work is not None:
+        shutil.rmtree(work, ignore_errors=True)
+    return bundle
+
+
+def make_images(
+    checkpoint: Path | None,
+    output: Path,
+    config: SynthesisConfig,
+    family: str | None = None,
+    image_size: int | None = None,
+) -> SyntheticSet:
+    """Calibration images for a checkpoint (None for LiteMedSAM), written to ``output`` with provenance and a sheet.
+
+    Finished batches are kept beside ``output`` until the set is whole, so that a stopped run goes on.
+
+    Raises:
+        InputError, CheckpointError: for what the user can mend.
+    """
+    keep_freed_memory()
+    with stage("Loading the checkpoint"):
+        sam, digest = load(checkpoint, family, image_size)
+    work = output.with_name(f".{output.name}.work")
+    with stage(f"Making calibration images ({config.method})", steps(config)) as advance:
+        made = synthesize(sam, config, advance, work)
+    made.provenance["checkpoint_sha256"] = digest
+    made.save(output)
+    shutil.rmtree(work, ignore_errors=True)
+    return made
+
+
+def measure_sensitivity(checkpoint: Path, folder: Path, bits: int, images: int) -> list[dict[str, Any]]:
+    """The embedding error of every site quantized alone, on drawn pictures; a table and a chart in ``folder``."""
+    keep_freed_memory()
+    sam, _ = load(checkpoint)
+    sites = sam.sites()
+    with stage(f"Quantizing one site at a time ({bits} bits)", len(sites)) as advance:
+        batch = sam.normalise(shapes(images, sam.family.image_size, seed=0))
+        found = sensitivity(sam.encoder, sites, batch, bits, advance)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sensitivity.md").write_text(markdown(found))
+    chart(found, folder / "sensitivity.png", f"{sam.family.title}: embedding error with one site at {bits} bits")
+    return [asdict(site) for site in found]
+
+
+def deployable(profile: str) -> QuantConfig:
+    """The settings of a profile that integer kernels exist for.
+
+    Raises:
+        InputError: for an unknown one, and for the paper's full settings, which can only be simulated.
+    """
+    config = QuantConfig.of(profile)
+    if not config.deployable:
+        raise InputError(
+            f"{profile} is the paper's full setting, which no device computes: the attention products have no integer "
+            f"kernel. Choose {profile.lower()} for a bundle, or measure {profile} with: dfqsam experiment."
+        )
+    return config
+
+
+def load(checkpoint: Path | None, family: str | None = None, image_size: int | None = None) -> tuple[Sam, str]:
+    """A model, LiteMedSAM where no checkpoint is named, and the SHA-256 of the file that its authors published."""
+    path = checkpoint or get_model("lite-medsam")
+    sam = load_sam(path, family, image_size)
+    if checkpoint is None:
+        return sam, LITE_MEDSAM.sha256
+    with open(path, "rb") as file:
+        return sam, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def calibration_images(
+    sam: Sam,
+    digest: str,
+    synthesis: SynthesisConfig | None = None,
+    calibration: Path | None = None,
+    resynthesize: bool = False,
+    work: Path | None = None,
+) -> tuple[SyntheticSet, dict[str, Any]]:
+    """Calibration images, and what a manifest says of them. Arguments as those of :func:`quantize`."""
+    shipped = shipped_images(digest, sam.family.image_size)
+    if calibration is not None:
+        images, origin = SyntheticSet.load(calibration), "a synthetic set that was made before"
+        if images.images.shape[-1] != sam.family.image_size:
+            raise InputError(
+                f"The synthetic set {calibration} has images of {images.images.shape[-1]} px; "
+                f"this model takes {sam.family.image_size}."
+            )
+    elif synthesis is None and shipped is not None and not resynthesize:
+        images, origin = SyntheticSet.load_pictures(shipped), "the synthetic set that ships with dfqsam"
+    else:
+        config = synthesis or SynthesisConfig()
+        with stage(f"Making calibration images ({config.method})", steps(config)) as advance:
+            images, origin = synthesize(sam, config, advance, work), "made for this bundle"
+    provenance = images.provenance
+    prior = provenance.get("prior", {"kind": "none"})
+    return images, {**provenance["settings"], "origin": origin, "prior": prior, "sha256": images.sha256}
 
 
 def build_bundle(
     sam: Sam,
-    pictures: Tensor,
+    images: SyntheticSet,
     output: Path,
     config: QuantConfig,
     calibration: dict[str, Any],
     checkpoint_hash: str,
     full_precision: bool = False,
 ) -> Bundle:
-    """The second half of :func:`quantize`: from calibration images (N x 3 x S x S in [0, 1]) to a bundle.
-
-    ``sam`` itself is left as it is.
-    """
+    """The second half of :func:`quantize`: from calibration images to a bundle; ``sam`` itself is left as it is."""
     size = sam.family.image_size
     files: dict[str, bytes] = {}
     parity: dict[str, Any] = {}
@@ -101,12 +203,17 @@ def build_bundle(
             plain = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
             files["decoder_fp32.onnx"] = plain.SerializeToString(deterministic=True)
 
-    sam = copy.deepcopy(sam)
+    reference, sam = sam, copy.deepcopy(sam)
     with stage("Quantizing the encoder", len(quantizable(sam.sites(), config))) as advance:
-        batches = [sam.normalise(picture[None]) for picture in pictures]
+        batches = [sam.normalise(picture[None]) for picture in images.images]
         names = quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance)
         round_weights(sam.prompt_encoder)
         round_weights(sam.mask_decoder)
+    corrected = 0
+    if config.bias_correction:
+        with stage("Correcting biases"):
+            corrected = correct_on_few(reference.encoder, sam.encoder, batches)
+    require_on_grid(sam.encoder)
     with stage("Exporting and checking the graphs"):
         graph = EncoderGraph(sam.encoder, sam.normalise)
         decoding = DecoderGraph(sam.prompt_encoder, sam.mask_decoder)
@@ -140,12 +247,16 @@ def build_bundle(
             **asdict(config),
             "keep": list(config.keep),
             "quantized_layers": len(layers),
-            "full_precision": "depthwise convolutions, attention products, " + ", ".join(config.keep),
+            "biases_corrected": corrected,
+            "full_precision": full_precision_parts(config),
             "decoder": "8-bit weights per output channel, computed in full precision",
             "parity": parity,
         },
         calibration=calibration,
-        provenance={"images_read": 0, "statement": STATEMENT},
+        provenance={
+            "images_read": 0,
+            "statement": FOREIGN if calibration.get("prior", {}).get("kind") == "external" else STATEMENT,
+        },
         versions={
             "dfqsam": __version__,
             "python": platform.python_version(),
@@ -153,6 +264,12 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
+
+
+def full_precision_parts(config: QuantConfig) -> str:
+    """What a profile leaves in floating point, in words."""
+    parts = ["attention products", "LayerNorm, GELU and softmax", *config.keep]
+    return ", ".join(["depthwise convolutions", *parts] if config.depthwise == "float" else parts)
 
 
 def probe(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfqsam.config import PAPER, PROFILES, QuantConfig
 from dfqsam.errors import InputError
@@ -25,9 +25,8 @@ from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
-from dfqsam.pipeline import CORRECTED
 from dfqsam.progress import stage
-from dfqsam.quant.correction import correct_biases
+from dfqsam.quant.correction import correct_on_few
 from dfqsam.quant.observe import observe
 from dfqsam.quant.passes import quantizable, quantize_encoder
 from dfqsam.sam.known import get_model
@@ -115,7 +114,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
             encoder = copy.deepcopy(sam.encoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        corrected = _correct(sam, encoder, batches) if config.bias_correction else 0
+        corrected = correct_on_few(sam.encoder, encoder, batches) if config.bias_correction else 0
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
             score = judge.score(encoder, advance)
@@ -132,15 +131,6 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
             "synthesis": None if synthesis is None else asdict(synthesis),
         }
         append_cell(folder, cell)
-
-
-def _correct(sam: Sam, encoder: nn.Module, batches: list[Tensor]) -> int:
-    """Corrects biases as bundles have it (:func:`dfqsam.pipeline.correct`); returns how many layers kept theirs."""
-    count = max(2, min(CORRECTED, len(batches), CORRECTED * 256**2 // sam.family.image_size**2))
-    if len(batches) < 2:
-        return 0
-    report = correct_biases(sam.encoder, encoder, torch.cat(batches[:count]), count - max(1, count // 4))
-    return sum(entry.kept for entry in report.values())
 
 
 def _require_same(path: Path, study: dict[str, Any]) -> None:

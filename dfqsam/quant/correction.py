@@ -8,7 +8,7 @@ of images estimates a mean with an error of its own, a correction must prove its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from dfqsam.errors import InputError
 from dfqsam.quant.layers import QuantizedLayer
 from dfqsam.quant.passes import quantized_layers
 
+IMAGES = 12  # that biases are corrected on at 256 px, a quarter of them held out
 POSITIONS = 512  # tokens of each held-out image that are compared
 
 
@@ -117,6 +118,18 @@ def correct_biases(
         for handle in hooks:
             handle.remove()
     return report
+
+
+def correct_on_few(reference: nn.Module, encoder: nn.Module, batches: Sequence[Tensor]) -> int:
+    """Corrects ``encoder`` on a few of the calibration images (each 1 x 3 x S x S); returns how many layers kept it.
+
+    Larger inputs take fewer images, so that memory stays bounded; a single image leaves none to judge by.
+    """
+    if len(batches) < 2:
+        return 0
+    count = max(2, min(IMAGES, len(batches), IMAGES * 256**2 // batches[0].shape[-1] ** 2))
+    report = correct_biases(reference, encoder, torch.cat(list(batches[:count])), count - max(1, count // 4))
+    return sum(entry.kept for entry in report.values())
 
 
 def _reference(encoder: nn.Module, names: list[str], images: Tensor, fit: int) -> dict[str, _Reference]:

@@ -44,6 +44,16 @@ class Sam:
         return self.encoder.sites()  # type: ignore[operator]
 
     @property
+    def batch_norm(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the encoder's batch norms remember: mean and deviation (each C) of a layer's output, by its name."""
+        return getattr(self.encoder, "batch_norm", {})
+
+    @property
+    def any_resolution(self) -> bool:
+        """Whether the encoder takes squares of other sides too, as convolutions and windows do."""
+        return not self.family.is_vit
+
+    @property
     def grid(self) -> int:
         """Side of the embedding."""
         return int(self.prompt_encoder.image_embedding_size[0])

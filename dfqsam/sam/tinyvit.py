@@ -197,6 +197,8 @@ class TinyViT(nn.Module):
         super().__init__()
         self.config = config
         self.image_size = config.image_size
+        # What the folded batch norms remember of the training pictures; filled by load_tinyvit.
+        self.batch_norm: dict[str, tuple[Tensor, Tensor]] = {}
         self.patch_embed = PatchEmbed(config)
         dims, last = config.dims, len(config.dims) - 1
         self.layers = nn.ModuleList()
@@ -250,9 +252,20 @@ def fold_batch_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
+def batch_norm_statistics(state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation (each C) that every Conv_BN's *output* had over the training pictures, by its name.
+
+    A batch norm in evaluation mode maps its running mean to ``bias`` and its running deviation to ``|weight|``, so that
+    these two say what pictures of the training distribution give behind the folded convolution.
+    """
+    names = [key.removesuffix(".c.weight") for key in state if key.endswith(".c.weight")]
+    return {name: (state[f"{name}.bn.bias"].float(), state[f"{name}.bn.weight"].float().abs()) for name in names}
+
+
 def load_tinyvit(config: TinyViTConfig, state: dict[str, Tensor]) -> TinyViT:
     """A TinyViT in evaluation mode with the published weights ``state`` (names as in MobileSAM, without a prefix)."""
     encoder = TinyViT(config)
+    encoder.batch_norm = batch_norm_statistics(state)
     state = pointwise_weights(fold_batch_norm(state), encoder)
     encoder.load_state_dict(state, strict=True)
     with torch.no_grad():

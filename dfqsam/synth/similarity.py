@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 POINTS = 64
+TOKENS = 128  # drawn from each grid; their pairs are what the entropy is of
 BANDWIDTH = 0.03
 
 
@@ -34,3 +35,13 @@ def differential_entropy(values: Tensor, bandwidth: float = BANDWIDTH, points: i
     kernel = torch.exp(-0.5 * ((at[:, None] - values.float()[..., None, :]) / bandwidth) ** 2)
     density = kernel.mean(-1) / (bandwidth * math.sqrt(2 * math.pi))
     return torch.trapezoid(-torch.xlogy(density, density.clamp_min(1e-12)), at, dim=-1)
+
+
+def patch_similarity_entropy(tokens: list[Tensor], generator: torch.Generator) -> Tensor:
+    """Mean entropy over blocks (each B x H x W x C) and images, of ``TOKENS`` tokens drawn at random from each grid."""
+    entropies = []
+    for grid in tokens:
+        flat = grid.flatten(1, 2)
+        chosen = torch.randperm(flat.shape[1], generator=generator)[:TOKENS].to(flat.device)
+        entropies.append(differential_entropy(cosine_similarities(flat[:, chosen])).mean())
+    return torch.stack(entropies).mean()

@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfqsam.config import SynthesisConfig
+from dfqsam.synth.layouts import random_layouts
 from dfqsam.synth.noise import noise
 from dfqsam.synth.psaq import psaq
-from dfqsam.synth.shapes import shapes
+from dfqsam.synth.shapes import paint, shapes
 from dfqsam.synth.similarity import cosine_similarities, differential_entropy
-from tests.small import tiny_encoder
+from tests.small_sam import tiny_sam
 
 
 @settings(max_examples=10, deadline=None)
@@ -43,16 +44,28 @@ def test_similarities_leave_out_the_diagonal_and_the_mirror():
 
 
 def test_psaq_raises_the_patch_similarity_entropy_and_is_reproducible():
-    encoder = tiny_encoder()
-    config = SynthesisConfig("psaq", images=3, seed=1, steps=15, batch=2)
+    sam = tiny_sam()
+    config = SynthesisConfig("psaq", images=3, seed=1, steps=15, batch=2, early=0)
     history: list[float] = []
 
     def advance(entropy: float, variation: float) -> None:
         history.append(entropy)
 
-    images = psaq(encoder, encoder, encoder.sites(), 64, config, advance)
+    images = psaq(sam, config, advance)
     assert images.shape == (3, 3, 64, 64)
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
     assert len(history) == 30
     assert sum(history[12:15]) > sum(history[:3])
-    assert torch.equal(images, psaq(encoder, encoder, encoder.sites(), 64, config))
+    assert torch.equal(images, psaq(sam, config))
+
+
+def test_paint_draws_an_object_where_the_mask_is_and_nowhere_else():
+    images, masks = shapes(2, 64, 0), random_layouts(2, 64, 0)
+    painted = paint(images, masks, 3)
+    change = (painted - images).abs().amax(1)
+    for i in range(2):
+        inside = masks[i].any(0)
+        far = torch.nn.functional.max_pool2d(inside[None].float(), 17, 1, 8)[0] == 0
+        assert float(change[i][inside].mean()) > 0.05
+        assert float(change[i][far].max() if far.any() else 0) < 1e-3
+    assert torch.equal(painted, paint(images, masks, 3))
