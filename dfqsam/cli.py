@@ -91,9 +91,7 @@ def synthesize(
     batch_norm: Annotated[bool, typer.Option(help="Match the statistics that batch norms keep.")] = True,
     attention: Annotated[bool, typer.Option("--attention", help="Attention follows the pseudo masks.")] = False,
     easy_to_hard: Annotated[bool, typer.Option("--easy-to-hard", help="Crops grow smaller as images form.")] = False,
-    prior: Annotated[
-        Path | None, typer.Option(help="A TorchScript or ONNX network, as the prior.")
-    ] = None,
+    prior: Annotated[Path | None, typer.Option(help="A TorchScript or ONNX network, as the prior.")] = None,
     prior_classes: Annotated[str, typer.Option(help="Its classes, the background first: background,liver.")] = "",
     quick: Quick = False,
     family: Family = None,
