@@ -133,7 +133,7 @@ def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
     checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
-    method: Method = "dfqsam",
+    method: Method = "shapes",
     images: Images = 32,
     seed: Seed = 0,
     calibration: Annotated[Path | None, typer.Option(help="A set that dfqsam synthesize has made.")] = None,
@@ -146,7 +146,7 @@ def quantize(
 ) -> None:
     """Quantize a checkpoint's image encoder without data and write a bundle.
 
-    For LiteMedSAM, calibration images ship with dfqsam; other checkpoints get theirs made first.
+    With --method dfqsam, LiteMedSAM takes the images that ship with dfqsam; other checkpoints get theirs made first.
 
     Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
     """
@@ -154,7 +154,7 @@ def quantize(
     from dfqsam.pipeline import quantize as run
 
     plain = SynthesisConfig(method=method, images=images, seed=seed)
-    synthesis = SynthesisConfig.quick(seed) if quick else None if plain == SynthesisConfig() else plain
+    synthesis = SynthesisConfig.quick(seed) if quick else plain
     bundle = run(
         checkpoint,
         output,

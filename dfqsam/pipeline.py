@@ -61,8 +61,8 @@ def quantize(
         checkpoint: ``.pth`` or ``.safetensors``; None for LiteMedSAM.
         output: directory of the bundle; new, empty, or a bundle to be replaced.
         profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
-        synthesis: how calibration images are made; None for the defaults, which take the images that ship with dfqsam
-            where there are some of this very checkpoint.
+        synthesis: how calibration images are made; None for the defaults. For DFQ-SAM's own defaults, the images that
+            ship with dfqsam serve where there are some of this very checkpoint.
         calibration: a synthetic set that was made before, in place of ``synthesis``.
         resynthesize: make the images even where a shipped set would serve.
         work: where an unfinished synthesis keeps its batches, to go on after a stop.
@@ -159,7 +159,8 @@ def calibration_images(
     work: Path | None = None,
 ) -> tuple[SyntheticSet, dict[str, Any]]:
     """Calibration images, and what a manifest says of them. Arguments as those of :func:`quantize`."""
-    shipped = shipped_images(digest, sam.family.image_size)
+    config = synthesis or SynthesisConfig()
+    shipped = shipped_images(digest, sam.family.image_size) if config == SynthesisConfig("dfqsam") else None
     if calibration is not None:
         images, origin = SyntheticSet.load(calibration), "a synthetic set that was made before"
         if images.images.shape[-1] != sam.family.image_size:
@@ -167,10 +168,9 @@ def calibration_images(
                 f"The synthetic set {calibration} has images of {images.images.shape[-1]} px; "
                 f"this model takes {sam.family.image_size}."
             )
-    elif synthesis is None and shipped is not None and not resynthesize:
+    elif shipped is not None and not resynthesize:
         images, origin = SyntheticSet.load_pictures(shipped), "the synthetic set that ships with dfqsam"
     else:
-        config = synthesis or SynthesisConfig()
         with stage(f"Making calibration images ({config.method})", steps(config)) as advance:
             images, origin = synthesize(sam, config, advance, work), "made for this bundle"
     provenance = images.provenance

@@ -41,15 +41,22 @@ def test_segment_with_the_shipped_bundle(eye, tmp_path):
 
 
 def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
-    bundle = tmp_path / "bundle"
-    done = dfqsam("quantize", "-o", bundle, "--profile", "w4a8", "--images", 2, "--with-full-precision", "--json")
+    bundle, images = tmp_path / "bundle", tmp_path / "images"
+    made = dfqsam("synthesize", "-o", images, "--images", 2, "--steps", 1, "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["statement"].endswith("no image was read.")
+    assert {path.name for path in images.iterdir()} == {"synthetic.safetensors", "provenance.json", "sheet.png"}
+    options = ("--profile", "w4a8", "--calibration", images, "--with-full-precision", "--json")
+    done = dfqsam("quantize", "-o", bundle, *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["profile"] == "w4a8"
     manifest = open_bundle(bundle).manifest
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     assert sizes["encoder.onnx"] < sizes["encoder_fp32.onnx"] / 6
     assert manifest.quantization["parity"]["lockstep"] < 1e-3
-    assert manifest.calibration == {"method": "shapes", "images": 2, "seed": 0, "steps": 20, "batch": 4}
+    assert manifest.calibration["origin"] == "a synthetic set that was made before"
+    assert manifest.calibration["sha256"] == json.loads(made.stdout)["sha256"]
+    assert manifest.calibration["images"] == 2
     described = json.loads(dfqsam("inspect", bundle, "--json").stdout)
     assert described["model"]["title"] == "LiteMedSAM"
     again = dfqsam("segment", bundle, eye, "--box", "125,530,335,780", "-o", tmp_path / "m.png")
@@ -89,6 +96,13 @@ def test_a_users_mistakes_get_one_sentence_and_exit_code_2(eye, tmp_path):
         ("quantize", "-o", tmp_path): "holds other files",
         ("quantize", "-o", tmp_path / "b", "--profile", "w2a2"): "choose one of w8a8",
         ("quantize", "-o", tmp_path / "b", "--method", "magic"): "choose one of noise",
+        ("quantize", "-o", tmp_path / "b", "--profile", "W4A4"): "which no device computes",
+        ("quantize", "-o", tmp_path / "b", "--calibration", tmp_path): "holds no synthetic set",
+        ("synthesize", "-o", tmp_path / "s", "--start", "cats"): "choose one of shapes, noise",
+        ("synthesize", "-o", tmp_path / "s", "--images", "1", "--prior", text, "--prior-classes", "a,b"): "text.png",
+        ("experiment", tmp_path, "-o", tmp_path / "e", "--rows", "cats"): "no calibration source",
+        ("experiment", tmp_path, "-o", tmp_path / "e", "--seeds", "x"): "whole numbers",
+        ("inspect", tmp_path / "nothing", "--sensitivity", tmp_path / "r"): "is no checkpoint file",
         ("inspect", tmp_path / "nothing"): "does not exist",
         ("models", "get", "sam-vit-h"): "cannot be fetched",
     }
@@ -102,7 +116,15 @@ def test_a_users_mistakes_get_one_sentence_and_exit_code_2(eye, tmp_path):
 
 
 def test_help_shows_an_example_for_every_command():
-    for command in (("quantize",), ("segment",), ("inspect",), ("models",), ("models", "get")):
+    for command in (
+        ("synthesize",),
+        ("quantize",),
+        ("experiment",),
+        ("segment",),
+        ("inspect",),
+        ("models",),
+        ("models", "get"),
+    ):
         done = dfqsam(*command, "--help")
         assert done.returncode == 0
         assert "Example:" in done.stdout

