@@ -17,6 +17,7 @@ from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import load_sam
 from dfqsam.synth.synthesize import synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
+from tests.small_sam import tiny_sam
 
 # Quantizes twice while every open and every socket is written down; prints what was outside the allowed places.
 AUDITED = """
@@ -88,6 +89,20 @@ def test_the_shipped_bundle_was_calibrated_on_a_named_set():
     manifest = open_bundle(shipped_bundle()).manifest
     assert manifest.provenance["images_read"] == 0
     assert len(manifest.calibration["sha256"]) == 64
+
+
+def test_sensitivity_and_synthesis_write_what_they_promise(tmp_path, monkeypatch):
+    from dfqsam import pipeline
+
+    monkeypatch.setattr(pipeline, "load", lambda *_: (tiny_sam(), "0" * 64))
+    found = pipeline.measure_sensitivity(tmp_path / "any.pth", tmp_path / "report", bits=4, images=1)
+    assert [site["name"] for site in found] == [site.name for site in tiny_sam().sites()]
+    assert all(site["error"] >= 0 for site in found)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"sensitivity.md", "sensitivity.png"}
+    made = pipeline.make_images(None, tmp_path / "set", SynthesisConfig("dfqsam", images=2, steps=2))
+    assert SyntheticSet.load(tmp_path / "set").sha256 == made.sha256
+    assert made.provenance["checkpoint_sha256"] == "0" * 64
+    assert not (tmp_path / ".set.work").exists()
 
 
 @pytest.mark.slow
