@@ -36,6 +36,7 @@ LEARNING_RATE = 0.1
 WARM_UP = 0.1
 # Weights of the terms; the gradient of the batch-norm term leads where there is one.
 SEGMENTATION, ENTROPY, VARIATION, DIVERSITY, STATISTICS, ATTENTION = 0.3, 0.05, 2.0, 0.1, 5.0, 0.1
+WEIGHTS = (SEGMENTATION, ENTROPY, VARIATION, DIVERSITY, STATISTICS, ATTENTION)
 VARIATION_RANGE = (0.01, 0.05)
 EVOLVE_EVERY = 3
 FROZEN_AFTER = 0.5  # share of the steps

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
 from dfqsam.sam.model import Sam
-from dfqsam.synth.dfqsam import Batch, Former, batches
+from dfqsam.synth.dfqsam import LEARNING_RATE, WEIGHTS, Batch, Former, batches
 from dfqsam.synth.external import ExternalPrior
 from dfqsam.synth.layouts import random_layouts
 from dfqsam.synth.noise import noise
@@ -110,11 +110,11 @@ def _form(
 
 
 def _key(sam: Sam, config: SynthesisConfig) -> str:
-    """Tells the work of other settings, or of another checkpoint, from this one's."""
+    """Tells the work of other settings, of another checkpoint or of other weights of the terms from this one's."""
     weights = hashlib.sha256()
     for _, value in sorted(sam.encoder.state_dict().items()):
         weights.update(value.detach().contiguous().numpy().tobytes())
-    text = json.dumps(asdict(config), sort_keys=True)
+    text = json.dumps([asdict(config), WEIGHTS, LEARNING_RATE], sort_keys=True)
     return hashlib.sha256(weights.digest() + text.encode()).hexdigest()[:16]
 
 
