@@ -70,7 +70,6 @@ class Former:
     Args:
         sam: the model; frozen.
         prior: proposes the regions that labels grow by.
-        device: where the work is done; the results come back to the CPU.
     """
 
     def __init__(self, sam: Sam, config: SynthesisConfig, prior: SegmentationPrior) -> None:
