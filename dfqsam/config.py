@@ -37,7 +37,7 @@ class QuantConfig:
             its depthwise filters take differences of neighbours and amplify rounding noise up to thirty times: 15 % of
             the work in float takes agreement from 94.2 to 97.2 with real calibration pictures, from 88.7 to 96.5 with
             drawn ones (16 pictures each; patch embedding and depthwise convolutions in float in both).
-        depthwise: ``float`` for depthwise convolutions in full precision (default; the speed of integer ones is unmeasured), or
+        depthwise: ``float`` for depthwise convolutions in full precision, or, at a speed not measured yet,
             ``integer``, with one activation scale a channel.
         products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
         reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
