@@ -14,9 +14,7 @@ from dfqsam.quant.grid import Affine, fake_quantize
 from dfqsam.quant.ranges import search_range
 
 # Share of its whole range that a channel's grid may cover; less cuts tails off and resolves the rest more finely.
-SHRINK = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-ZERO_POINTS = 16  # parts of the grid whose ends are tried
-SEARCHED = 1 << 16
+SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
 def channel_scales(low: Tensor, high: Tensor, zero_point: int, bits: int) -> Tensor:
@@ -36,32 +34,39 @@ def channel_scales(low: Tensor, high: Tensor, zero_point: int, bits: int) -> Ten
 def search_channels(values: Tensor, bits: int) -> tuple[Tensor, Affine]:
     """Divisors (C, positive) and the grid for ``values / divisors`` with the least squared error on ``values``.
 
-    The best grid for the whole tensor is among the candidates.
+    The zero point is the one whose whole ranges round most finely (a uniform error has the variance scale² / 12); then
+    each channel's range is searched, with every value: a few outliers, cut off, can err more than all rounding. The
+    best grid for the whole tensor is among the candidates.
 
     Args:
         values: rows x C.
         bits: 2 to 8.
     """
-    rows = max(1, SEARCHED // values.shape[1])
-    sample = values[:: max(1, len(values) // rows)].float()
-    low, high = values.amin(0).float().clamp_max(0), values.amax(0).float().clamp_min(0)
-    whole = search_range(sample, bits)
-    codes = 2**bits - 1
-    zero_points = {round(codes * i / ZERO_POINTS) for i in range(ZERO_POINTS + 1)} | {whole.zero_point}
-    found, least = None, float("inf")
-    for zero_point in sorted(zero_points):
+    values = values.float()
+    low, high = values.amin(0).clamp_max(0), values.amax(0).clamp_min(0)
+    whole = search_range(values, bits)
+    # A channel that the sample shows nothing of must not blow up what another picture shows.
+    least = 1e-4 * whole.scale
+
+    def errors(scale: Tensor, zero_point: int) -> Tensor:
         grid = Affine(1.0, zero_point, bits)
-        # A channel that the sample shows nothing of must not blow up what another picture shows.
-        full = channel_scales(low, high, zero_point, bits).clamp_min(1e-4 * whole.scale)
-        scales = [full * shrink for shrink in SHRINK]
-        if zero_point == whole.zero_point:
-            scales.append(torch.full_like(full, whole.scale))
-        errors = torch.stack([(fake_quantize(sample / s, grid) * s - sample).square().sum(0) for s in scales])
-        total = float(errors.amin(0).sum())
-        if total < least:
-            best = torch.stack(scales).gather(0, errors.argmin(0, keepdim=True))[0]
-            found, least = (best, zero_point), total
-    assert found is not None
-    scale, zero_point = found
+        return (fake_quantize(values / scale, grid) * scale - values).square().sum(0)
+
+    def ends_cut(zero_point: int) -> float:
+        full = channel_scales(low, high, zero_point, bits)
+        codes = 2**bits - 1
+        lost = (-low - zero_point * full).clamp_min(0).square() + (high - (codes - zero_point) * full).clamp_min(
+            0
+        ).square()
+        return float((full.square() / 12 + lost).sum())
+
+    zero_point = min(range(2**bits), key=ends_cut)
+    full = channel_scales(low, high, zero_point, bits).clamp_min(least)
+    scales = torch.stack([full * shrink for shrink in SHRINK])
+    found = torch.stack([errors(scale, zero_point) for scale in scales])
+    best, scale = found.amin(0), scales.gather(0, found.argmin(0, keepdim=True))[0]
+    common = torch.full_like(full, whole.scale)
+    if float(errors(common, whole.zero_point).sum()) < float(best.sum()):
+        scale, zero_point = common, whole.zero_point
     step = float(scale.median())  # any; with this one the divisors lie around 1
     return scale / step, Affine(step, zero_point, bits)

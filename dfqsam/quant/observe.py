@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from dfqsam.sam.sites import Product
 
+# Depthwise convolutions get a range for each channel, which takes so many times the values of one for a whole tensor.
+PER_CHANNEL = 8
+
 
 @dataclass
 class Sample:
@@ -48,13 +51,15 @@ def observe(
     Args:
         names: module names inside the encoder.
         batches: normalised images, B x 3 x S x S.
-        rows: values kept per input over all batches; a site that runs several times a batch keeps as many each time.
+        rows: values kept per input over all batches; a site that runs several times a batch keeps as many each time,
+            a depthwise convolution :data:`PER_CHANNEL` times as many.
     """
     samples: dict[str, Sample] = {}
     hooks = []
     for i, name in enumerate(names):
         module = encoder.get_submodule(name)
-        own = [Sample(max(1, rows // count), i * 7919 + j) for j in range(len(keys(name, module)))]
+        share = rows // count * (PER_CHANNEL if getattr(module, "groups", 1) > 1 else 1)
+        own = [Sample(max(1, share), i * 7919 + j) for j in range(len(keys(name, module)))]
         samples |= dict(zip(keys(name, module), own, strict=True))
 
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], own: list[Sample] = own) -> None:
