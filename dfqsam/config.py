@@ -44,6 +44,7 @@ class QuantConfig:
             ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); None for not.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         bias_correction: fold the mean error of every layer into its bias, where held-out images agree.
+        refine: judge the ranges of a convolutional stem by the embedding (see :mod:`dfqsam.quant.refine`).
         rows: activation values kept per site to search its range in.
     """
 
@@ -58,6 +59,7 @@ class QuantConfig:
     reparameterize: str | None = "center"
     upstream: str = "full-precision"
     bias_correction: bool = True
+    refine: bool = True
     rows: int = 1 << 19
 
     def __post_init__(self) -> None:
@@ -81,7 +83,8 @@ class QuantConfig:
         """The settings of a named profile, deployable (lower case) or the paper's (upper case).
 
         The paper's: every Linear and convolution, depthwise ones with a scale a channel, both attention products,
-        post-GELU values at the bits of all others; the first and the last site at 8 bits.
+        post-GELU values at the bits of all others; the first and the last site at 8 bits. Bits and grids are the
+        paper's; how grids and biases are found (:mod:`dfqsam.quant.polish`) is ours, alike for every source of images.
 
         Raises:
             InputError: for an unknown name.
@@ -97,7 +100,6 @@ class QuantConfig:
                 keep=(),
                 depthwise="integer",
                 products=True,
-                bias_correction=False,
             )
         if profile not in PROFILES:
             names = ", ".join((*PROFILES, *PAPER))
@@ -131,7 +133,7 @@ class SynthesisConfig:
     images: int = 32
     seed: int = 0
     start: str = "shapes"
-    steps: int = 16
+    steps: int = 24
     early: float = 1.0
     batch: int = 4
     evolve: bool = True

@@ -26,9 +26,9 @@ from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
-from dfqsam.quant.correction import correct_on_few
 from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
+from dfqsam.quant.polish import polish
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
 from dfqsam.sam.known import LITE_MEDSAM, get_model
@@ -103,7 +103,7 @@ def make_images(
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
     work = output.with_name(f".{output.name}.work")
-    with stage(f"Making calibration images ({config.method})", steps(config)) as advance:
+    with stage(f"Making calibration images ({config.method})", steps(sam, config)) as advance:
         made = synthesize(sam, config, advance, work)
     made.provenance["checkpoint_sha256"] = digest
     made.save(output)
@@ -171,7 +171,7 @@ def calibration_images(
     elif shipped is not None and not resynthesize:
         images, origin = SyntheticSet.load_pictures(shipped), "the synthetic set that ships with dfqsam"
     else:
-        with stage(f"Making calibration images ({config.method})", steps(config)) as advance:
+        with stage(f"Making calibration images ({config.method})", steps(sam, config)) as advance:
             images, origin = synthesize(sam, config, advance, work), "made for this bundle"
     provenance = images.provenance
     prior = provenance.get("prior", {"kind": "none"})
@@ -209,10 +209,8 @@ def build_bundle(
         names = quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance)
         round_weights(sam.prompt_encoder)
         round_weights(sam.mask_decoder)
-    corrected = 0
-    if config.bias_correction:
-        with stage("Correcting biases"):
-            corrected = correct_on_few(reference.encoder, sam.encoder, batches)
+    with stage("Correcting ranges and biases"):
+        corrected = polish(reference.encoder, sam.encoder, sam.sites(), batches, config, sam.any_resolution)
     require_on_grid(sam.encoder)
     with stage("Exporting and checking the graphs"):
         graph = EncoderGraph(sam.encoder, sam.normalise)

@@ -37,7 +37,7 @@ def calibration_images(sam: Sam, row: str, images: int, seed: int, sets: Path, d
         if kept.provenance.get("settings") != json.loads(json.dumps(asdict(config))):
             raise InputError(f"{path} was made with other settings; start in another folder.")
         return list(kept.images)
-    with stage(f"Making calibration images ({row}, seed {seed})", steps(config)) as advance:
+    with stage(f"Making calibration images ({row}, seed {seed})", steps(sam, config)) as advance:
         made = synthesize(sam, config, advance, sets / "unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
     made.save(path)

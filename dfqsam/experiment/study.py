@@ -26,9 +26,9 @@ from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
-from dfqsam.quant.correction import correct_on_few
 from dfqsam.quant.observe import observe
 from dfqsam.quant.passes import quantizable, quantize_encoder
+from dfqsam.quant.polish import polish
 from dfqsam.sam.known import get_model
 from dfqsam.sam.model import Sam, load_sam
 
@@ -114,7 +114,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
             encoder = copy.deepcopy(sam.encoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        corrected = correct_on_few(sam.encoder, encoder, batches) if config.bias_correction else 0
+        corrected = polish(sam.encoder, encoder, sites, batches, config, sam.any_resolution)
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
             score = judge.score(encoder, advance)

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
 from dfqsam.sam.model import Sam, scale
+from dfqsam.synth.batching import batches
+from dfqsam.synth.checkpointing import checkpointed
+from dfqsam.synth.device import device_of
 from dfqsam.synth.pyramid import Pyramid, total_variation
 from dfqsam.synth.similarity import patch_similarity_entropy
 from dfqsam.synth.taps import TokenTap
@@ -30,11 +33,11 @@ def psaq(sam: Sam, config: SynthesisConfig, advance: Callable[..., object] = lam
         advance: called after every step with the losses by name.
     """
     size, generator = sam.family.image_size, torch.Generator().manual_seed(config.seed)
+    device = device_of(sam)
     early = round(config.steps * config.early) if sam.any_resolution else 0
     done = []
-    for start in range(0, config.images, config.batch):
-        count = min(config.batch, config.images - start)
-        pyramid = Pyramid.random(count, size, config.seed * 1_000_003 + start)
+    for index in batches(sam, config):
+        pyramid = Pyramid.random(index.stop - index.start, size, config.seed * 1_000_003 + index.start).to(device)
         optimiser = torch.optim.Adam(pyramid.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.9))
         for step in range(config.steps):
             images = pyramid()
@@ -43,12 +46,13 @@ def psaq(sam: Sam, config: SynthesisConfig, advance: Callable[..., object] = lam
             moved = images.roll((dy, dx), (2, 3))
             if step < early:
                 moved = F.interpolate(moved, scale_factor=0.5, mode="area")
-            with TokenTap(sam.encoder, sam.sites()) as tap:
+            blocks = list(getattr(sam.encoder, "blocks", []))
+            with TokenTap(sam.encoder, sam.sites()) as tap, checkpointed(blocks):
                 sam.encoder(scale(moved, sam.family.preprocessing))
             entropy = patch_similarity_entropy(tap.tokens, generator)
             optimiser.zero_grad()
             (VARIATION * variation - entropy).backward()
             optimiser.step()
             advance(entropy=float(entropy.detach()), variation=float(variation.detach()))
-        done.append(pyramid().detach())
+        done.append(pyramid().detach().cpu())
     return torch.cat(done)

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
 from dfqsam.sam.model import Sam
-from dfqsam.synth.dfqsam import LEARNING_RATE, WEIGHTS, Batch, Former, batches
+from dfqsam.synth.batching import batches
+from dfqsam.synth.device import on_device
+from dfqsam.synth.dfqsam import LEARNING_RATE, WEIGHTS, Batch, Former
 from dfqsam.synth.external import ExternalPrior
 from dfqsam.synth.layouts import random_layouts
 from dfqsam.synth.noise import noise
@@ -29,11 +31,17 @@ TITLES = ("start", "middle", "end")
 STATEMENT = "Made from the model and a seed alone; no image was read."
 
 
-def steps(config: SynthesisConfig) -> int:
+def steps(sam: Sam, config: SynthesisConfig) -> int:
     """How many steps :func:`synthesize` will report to ``advance``."""
     if config.method in ("psaq", "dfqsam"):
-        return config.steps * -(-config.images // config.batch)
+        return config.steps * len(list(batches(sam, config)))
     return config.images
+
+
+def computed_by(device: torch.device) -> dict[str, Any]:
+    """What formed images depend on besides settings and model, down to the last bit."""
+    where = {"device": device.type, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return where | {"kernels": torch.backends.cpu.get_cpu_capability()}
 
 
 def make_prior(sam: Sam, config: SynthesisConfig) -> SegmentationPrior:
@@ -66,10 +74,12 @@ def synthesize(
         "image_size": size,
         "statement": STATEMENT,
     }
-    if config.method == "dfqsam":
-        return _form(sam, config, advance, work, provenance)
-    if config.method == "psaq":
-        images = psaq(sam, config, advance)
+    if config.method in ("dfqsam", "psaq"):
+        with on_device(sam) as device:
+            provenance["computed_by"] = computed_by(device)
+            if config.method == "dfqsam":
+                return _form(sam, config, advance, work, provenance)
+            images = psaq(sam, config, advance)
     else:
         images = {"noise": noise, "shapes": shapes}[config.method](config.images, size, config.seed)
         advance(config.images)
@@ -83,7 +93,7 @@ def _form(
     prior = make_prior(sam, config)
     former = Former(sam, config, prior)
     done: list[Batch] = []
-    for index in batches(config):
+    for index in batches(sam, config):
         batch = former.start(index)
         kept = None if work is None else work / f"batch-{_key(sam, config)}-{index.start:04d}.safetensors"
         if kept is not None and _restore(kept, batch):
@@ -95,7 +105,7 @@ def _form(
                 _keep(kept, batch)
         done.append(batch)
     with torch.no_grad():
-        images = torch.cat([batch.pyramid() for batch in done])
+        images = torch.cat([batch.pyramid().cpu() for batch in done])
     provenance |= {
         "prior": prior.describe() if config.evolve else {"kind": "none"},
         "batch_norm_layers": len(former.statistics),
@@ -106,14 +116,14 @@ def _form(
         Snapshot(title, *(torch.cat([stages[i][part] for stages in shown]) for part in range(3)))
         for i, title in enumerate(TITLES)
     ]
-    return SyntheticSet.of(images, torch.cat([batch.masks for batch in done]), provenance, snapshots)
+    return SyntheticSet.of(images, torch.cat([batch.masks.cpu() for batch in done]), provenance, snapshots)
 
 
 def _key(sam: Sam, config: SynthesisConfig) -> str:
     """Tells the work of other settings, of another checkpoint or of other weights of the terms from this one's."""
     weights = hashlib.sha256()
     for _, value in sorted(sam.encoder.state_dict().items()):
-        weights.update(value.detach().contiguous().numpy().tobytes())
+        weights.update(value.detach().cpu().contiguous().numpy().tobytes())
     text = json.dumps([asdict(config), WEIGHTS, LEARNING_RATE], sort_keys=True)
     return hashlib.sha256(weights.digest() + text.encode()).hexdigest()[:16]
 
@@ -139,7 +149,7 @@ def _restore(path: Path, batch: Batch) -> bool:
     try:
         tensors = load_file(path)
         batch.pyramid.load_state_dict({k.removeprefix("pyramid."): v for k, v in tensors.items() if "pyramid" in k})
-        batch.masks = tensors["masks"]
+        batch.masks = tensors["masks"].to(batch.masks.device)
         count = len({name.split(".")[1] for name in tensors if name.startswith("snapshot")})
         batch.snapshots = [tuple(tensors[f"snapshot.{i}.{j}"] for j in range(3)) for i in range(count)]  # type: ignore[misc]
         header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])

@@ -47,10 +47,14 @@ class AttentionTap:
         ]
         reach = [float("inf") if not owner.window else owner.window for owner in owners]
         self.owners = [owner for owner, far in zip(owners, reach, strict=True) if far == max(reach)]
-        self.received: list[Tensor] = []
+        self.totals: list[Tensor] = []
         self.windows = [int(owner.window) for owner in self.owners]
         self.grids: list[tuple[int, int]] = []
         self._parts: list[Tensor] = []
+
+    @property
+    def received(self) -> list[Tensor]:
+        return [total / total.sum(-1, keepdim=True) for total in self.totals]
 
     def __enter__(self) -> AttentionTap:
         def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -58,9 +62,9 @@ class AttentionTap:
             self._parts.append(inputs[0].float().sum((1, 2)))
 
         def close(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            total = sum(self._parts[1:], self._parts[0])
+            # Sums alone: blocks may be checkpointed, where a hook must save nothing for the backward pass.
+            self.totals.append(sum(self._parts[1:], self._parts[0]))
             self._parts = []
-            self.received.append(total / total.sum(-1, keepdim=True))
             self.grids.append((output.shape[1], output.shape[2]))
 
         self.hooks = [owner.matmul_av.register_forward_pre_hook(keep) for owner in self.owners]

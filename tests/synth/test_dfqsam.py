@@ -5,7 +5,8 @@ import torch
 
 from dfqsam.config import SynthesisConfig
 from dfqsam.sam.vit import ViTConfig
-from dfqsam.synth.dfqsam import Former, batches, schedule
+from dfqsam.synth.batching import batches
+from dfqsam.synth.dfqsam import Former, schedule
 from dfqsam.synth.prior import SAMSelfPrior
 from dfqsam.synth.synthesize import steps, synthesize
 from tests.small_sam import tiny_sam
@@ -50,7 +51,7 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_alike(tmp_path):
     reported: list[float] = []
     resumed = synthesize(tiny_sam(), CONFIG, lambda n=1, **_: reported.append(n), tmp_path)
     assert reported[0] == CONFIG.steps
-    assert sum(reported) == steps(CONFIG)
+    assert sum(reported) == steps(tiny_sam(), CONFIG)
     assert resumed.sha256 == synthesize(tiny_sam(), CONFIG).sha256
     assert [len(s.images) for s in resumed.snapshots] == [3, 3, 3]
     for path in tmp_path.glob("*.safetensors"):
@@ -104,7 +105,11 @@ def test_an_encoder_of_one_resolution_and_without_batch_norm_is_served_too():
 
 
 def test_batches_and_schedule():
-    assert [(b.start, b.stop) for b in batches(SynthesisConfig(images=5, batch=2))] == [(0, 2), (2, 4), (4, 5)]
+    assert [(b.start, b.stop) for b in batches(tiny_sam(), SynthesisConfig(images=5, batch=2))] == [
+        (0, 2),
+        (2, 4),
+        (4, 5),
+    ]
     rates = [schedule(step, 20) for step in range(20)]
     assert rates[0] == 0.5
     assert rates[1] == max(rates) == 1

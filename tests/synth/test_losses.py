@@ -68,5 +68,5 @@ def test_attention_prior_is_least_where_attention_follows_the_mask():
     soft = torch.nn.functional.adaptive_avg_pool2d(masks[:, None], (16, 16))
     soft = torch.nn.functional.avg_pool2d(soft, 3, 1, 1, count_include_pad=False)[:, 0, :, :, None]
     keys = partition(soft, 14, soft.new_zeros(1))[..., 0]
-    tap.received[0] = 0.5 * keys / keys.sum(-1, keepdim=True).clamp_min(1e-6) + 0.5 / keys.shape[-1]
+    tap.totals[0] = 0.5 * keys / keys.sum(-1, keepdim=True).clamp_min(1e-6) + 0.5 / keys.shape[-1]
     assert float(attention_prior(tap, masks)) < 1e-10
