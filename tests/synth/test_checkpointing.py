@@ -4,7 +4,7 @@ from dfqsam.sam.vit import ViT, ViTConfig
 from dfqsam.synth.checkpointing import checkpointed
 from dfqsam.synth.taps import AttentionTap, TokenTap
 
-CONFIG = ViTConfig(image_size=64, patch=8, width=32, depth=2, heads=2, global_blocks=(1,), window=4, rows_per_chunk=3)
+CONFIG = ViTConfig(image_size=64, patch=8, width=128, depth=4, heads=4, global_blocks=(1,), window=4, rows_per_chunk=3)
 
 
 def gradient(save: bool) -> tuple[torch.Tensor, int]:
