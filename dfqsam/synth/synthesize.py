@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -40,8 +41,23 @@ def steps(sam: Sam, config: SynthesisConfig) -> int:
 
 def computed_by(device: torch.device) -> dict[str, Any]:
     """What formed images depend on besides settings and model, down to the last bit."""
-    where = {"device": device.type, "torch": torch.__version__, "threads": torch.get_num_threads()}
-    return where | {"kernels": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "device": device.type,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name; libraries choose their kernels by it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def make_prior(sam: Sam, config: SynthesisConfig) -> SegmentationPrior:
