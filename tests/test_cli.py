@@ -7,9 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from typer.testing import CliRunner
 
 from dfqsam.assets import shipped_bundle
 from dfqsam.bundle import open_bundle
+from dfqsam.cli import app
+from dfqsam.config import SynthesisConfig
+from dfqsam.errors import InputError
 from dfqsam.imaging.raster import read_picture
 
 
@@ -130,3 +134,15 @@ def test_help_shows_an_example_for_every_command():
         assert "Example:" in done.stdout
     assert dfqsam("--version").stdout.startswith("dfqsam ")
     assert dfqsam("fly").returncode == 2
+
+
+def test_synthesize_without_options_makes_the_set_that_ships(tmp_path, monkeypatch):
+    asked = []
+
+    def make_images(_checkpoint, _output, config, *_):
+        asked.append(config)
+        raise InputError("enough seen")
+
+    monkeypatch.setattr("dfqsam.pipeline.make_images", make_images)
+    assert CliRunner().invoke(app, ["synthesize", "-o", str(tmp_path / "set")]).exit_code != 0
+    assert asked == [SynthesisConfig("dfqsam")]
