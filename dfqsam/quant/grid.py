@@ -55,8 +55,9 @@ def fake_quantize(x: Tensor, grid: Affine) -> Tensor:
     >>> fake_quantize(torch.tensor([-3.0, 0.2, 0.3, 9.0]), Affine(0.5, 1, 2))
     tensor([-0.5000,  0.0000,  0.5000,  1.0000])
     """
-    codes = (x / grid.scale).round().add(grid.zero_point).clamp(0, 2**grid.bits - 1)
-    return (codes - grid.zero_point) * grid.scale
+    codes = x / grid.scale  # from here on in place: tensors are large, and memory is what this waits for
+    codes.round_().clamp_(-grid.zero_point, 2**grid.bits - 1 - grid.zero_point)
+    return codes.mul_(grid.scale)
 
 
 def signed_limit(bits: int) -> int:

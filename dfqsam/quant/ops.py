@@ -19,7 +19,7 @@ def quantized_linear(
 ) -> Tensor:
     """… x K activations on the affine grid (step, zero_point, bits) times K x N integer weights: … x N."""
     y = fake_quantize(x, Affine(step, zero_point, bits)) @ (codes * scale)
-    return y if bias is None else y + bias
+    return y if bias is None else y.add_(bias)
 
 
 @quantized_linear.register_fake
@@ -44,7 +44,7 @@ def quantized_conv(
     kernel = codes * scale[:, None, None, None]
     rounded = fake_quantize(x, Affine(step, zero_point, bits))
     y = F.conv2d(rounded, kernel, stride=stride, padding=padding, groups=groups)
-    return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+    return y if bias is None else y.add_(bias.reshape(1, -1, 1, 1))
 
 
 @quantized_conv.register_fake

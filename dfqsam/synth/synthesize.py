@@ -109,9 +109,10 @@ def _form(
     prior = make_prior(sam, config)
     former = Former(sam, config, prior)
     done: list[Batch] = []
+    identity = _key(sam, config, provenance["computed_by"])
     for index in batches(sam, config):
         batch = former.start(index)
-        kept = None if work is None else work / f"batch-{_key(sam, config)}-{index.start:04d}.safetensors"
+        kept = None if work is None else work / f"batch-{identity}-{index.start:04d}.safetensors"
         if kept is not None and _restore(kept, batch):
             former.settle(batch)
             advance(config.steps)
@@ -135,12 +136,13 @@ def _form(
     return SyntheticSet.of(images, torch.cat([batch.masks.cpu() for batch in done]), provenance, snapshots)
 
 
-def _key(sam: Sam, config: SynthesisConfig) -> str:
-    """Tells the work of other settings, of another checkpoint or of other weights of the terms from this one's."""
+def _key(sam: Sam, config: SynthesisConfig, computed: dict[str, Any]) -> str:
+    """Tells the work of other settings, of another checkpoint, of other weights of the terms or of another machine (see
+    :func:`computed_by`) from this one's."""
     weights = hashlib.sha256()
     for _, value in sorted(sam.encoder.state_dict().items()):
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
-    text = json.dumps([asdict(config), WEIGHTS, LEARNING_RATE], sort_keys=True)
+    text = json.dumps([asdict(config), WEIGHTS, LEARNING_RATE, computed], sort_keys=True)
     return hashlib.sha256(weights.digest() + text.encode()).hexdigest()[:16]
 
 

@@ -8,7 +8,7 @@ from dfqsam.sam.vit import ViTConfig
 from dfqsam.synth.batching import batches
 from dfqsam.synth.dfqsam import Former, schedule
 from dfqsam.synth.prior import SAMSelfPrior
-from dfqsam.synth.synthesize import steps, synthesize
+from dfqsam.synth.synthesize import computed_by, steps, synthesize
 from tests.small_sam import tiny_sam
 
 CONFIG = SynthesisConfig("dfqsam", images=3, steps=8, batch=2)
@@ -59,6 +59,16 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_alike(tmp_path):
     assert synthesize(tiny_sam(), CONFIG, work=tmp_path).sha256 == resumed.sha256
 
 
+def test_batches_that_another_machine_formed_are_left_alone(tmp_path, monkeypatch):
+    synthesize(tiny_sam(), CONFIG, work=tmp_path)
+    known = computed_by(torch.device("cpu"))
+    monkeypatch.setattr("dfqsam.synth.synthesize.computed_by", lambda _: known | {"device": "cuda"})
+    reported: list[float] = []
+    synthesize(tiny_sam(), CONFIG, lambda n=1, **_: reported.append(n), tmp_path)
+    assert set(reported) == {1}
+    assert len(list(tmp_path.glob("batch-*.safetensors"))) == 4
+
+
 def test_every_option_runs_and_is_told_apart():
     hashes = {
         synthesize(tiny_sam(), dataclasses.replace(CONFIG, images=2, steps=4, **change)).sha256
@@ -72,7 +82,7 @@ def test_every_option_runs_and_is_told_apart():
             {"early": 0.5},
         )
     }
-    assert len(hashes) >= 6
+    assert len(hashes) == 7
 
 
 def test_images_stop_when_the_turned_view_gets_worse():
