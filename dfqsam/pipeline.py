@@ -31,6 +31,7 @@ from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.polish import polish
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
+from dfqsam.quant.variety import varied
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
@@ -205,7 +206,7 @@ def build_bundle(
 
     reference, sam = sam, copy.deepcopy(sam)
     with stage("Quantizing the encoder", len(quantizable(sam.sites(), config))) as advance:
-        batches = [sam.normalise(picture[None]) for picture in images.images]
+        batches = varied([sam.normalise(picture[None]) for picture in images.images])
         names = quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance)
         round_weights(sam.prompt_encoder)
         round_weights(sam.mask_decoder)

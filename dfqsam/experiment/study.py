@@ -29,6 +29,7 @@ from dfqsam.progress import stage
 from dfqsam.quant.observe import observe
 from dfqsam.quant.passes import quantizable, quantize_encoder
 from dfqsam.quant.polish import polish
+from dfqsam.quant.variety import varied
 from dfqsam.sam.known import get_model
 from dfqsam.sam.model import Sam, load_sam
 
@@ -99,7 +100,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
     title = f"{head['row']}, seed {head['seed']}"
     begin = time.perf_counter()
     with stage(f"Observing activations ({title})", len(pictures)) as advance:
-        batches = [sam.normalise(picture[None]) for picture in pictures]
+        batches = varied([sam.normalise(picture[None]) for picture in pictures])
 
         def watched() -> Iterator[Tensor]:
             for batch in batches:
