@@ -123,7 +123,7 @@ def synthesize(
         prior=path,
         prior_classes=names,
     )
-    made = make_images(checkpoint, output, SynthesisConfig.quick(seed) if quick else config, family, image_size)
+    made = make_images(checkpoint, output, config.quick() if quick else config, family, image_size)
     if as_json:
         _print_json({"set": str(output), "images": len(made), "sha256": made.sha256, **made.provenance})
     else:
@@ -148,7 +148,8 @@ def quantize(
 ) -> None:
     """Quantize a checkpoint's image encoder without data and write a bundle.
 
-    With --method dfqsam, LiteMedSAM takes the images that ship with dfqsam; other checkpoints get theirs made first.
+    LiteMedSAM takes the images that ship with dfqsam. Other checkpoints get theirs made first, by default with DFQ-SAM
+    where the encoder keeps batch-norm statistics (TinyViT) and as drawn shapes, which takes seconds, where it does not.
 
     Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
     """
@@ -156,7 +157,7 @@ def quantize(
     from dfqsam.pipeline import quantize as run
 
     plain = SynthesisConfig(method=method, images=images, seed=seed)
-    synthesis = SynthesisConfig.quick(seed) if quick else plain
+    synthesis = plain.quick() if quick else plain
     bundle = run(
         checkpoint,
         output,

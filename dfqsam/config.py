@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dfqsam.errors import InputError
 
@@ -10,7 +10,7 @@ from dfqsam.errors import InputError
 # simulated. The two are never compared under one name.
 PROFILES = {"w8a8": (8, 8), "w6a6": (6, 6), "w4a8": (4, 8), "w4a4": (4, 4)}
 PAPER = {"W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4)}
-METHODS = ("noise", "shapes", "psaq", "dfqsam")
+METHODS = ("auto", "noise", "shapes", "psaq", "dfqsam")
 STARTS = ("shapes", "noise")
 TARGETS = ("center", "mean", "median", "mad")
 UPSTREAM = ("full-precision", "quantized")
@@ -114,7 +114,8 @@ class SynthesisConfig:
 
     Attributes:
         method: ``noise``, ``shapes``, ``psaq`` or ``dfqsam``; the last two optimise the images, the others draw them.
-            The default is what measured best on LiteMedSAM (README).
+            ``auto`` is what measured best (README): ``dfqsam`` for an encoder that keeps batch-norm statistics, and
+            ``shapes`` for any other, where optimising takes hours and, without these, gained little.
         images: how many, at least 1.
         seed: of every random draw.
         start: what the optimised images begin as, ``shapes`` or ``noise``.
@@ -129,7 +130,7 @@ class SynthesisConfig:
         prior_classes: names of that network's classes, the background first.
     """
 
-    method: str = "shapes"
+    method: str = "auto"
     images: int = 32
     seed: int = 0
     start: str = "shapes"
@@ -143,10 +144,9 @@ class SynthesisConfig:
     prior: str | None = None
     prior_classes: tuple[str, ...] = ()
 
-    @classmethod
-    def quick(cls, seed: int = 0) -> SynthesisConfig:
-        """Half the images in half the steps, for a first look: minutes on two cores."""
-        return cls("dfqsam", images=16, steps=8, seed=seed)
+    def quick(self) -> SynthesisConfig:
+        """At most 16 images in at most 8 steps, for a first look: minutes on two cores."""
+        return replace(self, images=min(self.images, 16), steps=min(self.steps, 8))
 
     def __post_init__(self) -> None:
         _one_of(self.method, METHODS, "synthesis method")

@@ -35,7 +35,7 @@ from dfqsam.quant.variety import varied
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
-from dfqsam.synth.synthesize import steps, synthesize
+from dfqsam.synth.synthesize import settled, steps, synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
@@ -62,8 +62,8 @@ def quantize(
         checkpoint: ``.pth`` or ``.safetensors``; None for LiteMedSAM.
         output: directory of the bundle; new, empty, or a bundle to be replaced.
         profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
-        synthesis: how calibration images are made; None for the defaults. For DFQ-SAM's own defaults, the images that
-            ship with dfqsam serve where there are some of this very checkpoint.
+        synthesis: how calibration images are made; None for the defaults. Where these come to DFQ-SAM, the images that
+            ship with dfqsam serve if they are of this very checkpoint.
         calibration: a synthetic set that was made before, in place of ``synthesis``.
         resynthesize: make the images even where a shipped set would serve.
         work: where an unfinished synthesis keeps its batches, to go on after a stop.
@@ -103,6 +103,7 @@ def make_images(
     keep_freed_memory()
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
+    config = settled(sam, config)
     work = output.with_name(f".{output.name}.work")
     with stage(f"Making calibration images ({config.method})", steps(sam, config)) as advance:
         made = synthesize(sam, config, advance, work)
@@ -160,8 +161,9 @@ def calibration_images(
     work: Path | None = None,
 ) -> tuple[SyntheticSet, dict[str, Any]]:
     """Calibration images, and what a manifest says of them. Arguments as those of :func:`quantize`."""
-    config = synthesis or SynthesisConfig()
-    shipped = shipped_images(digest, sam.family.image_size) if config == SynthesisConfig("dfqsam") else None
+    config = settled(sam, synthesis or SynthesisConfig())
+    default = SynthesisConfig("dfqsam")
+    shipped = shipped_images(digest, sam.family.image_size) if config in (default, default.quick()) else None
     if calibration is not None:
         images, origin = SyntheticSet.load(calibration), "a synthetic set that was made before"
         if images.images.shape[-1] != sam.family.image_size:

@@ -99,7 +99,7 @@ def test_a_users_mistakes_get_one_sentence_and_exit_code_2(eye, tmp_path):
         ("quantize", tmp_path / "none.pth", "-o", tmp_path / "b"): "There is no checkpoint",
         ("quantize", "-o", tmp_path): "holds other files",
         ("quantize", "-o", tmp_path / "b", "--profile", "w2a2"): "choose one of w8a8",
-        ("quantize", "-o", tmp_path / "b", "--method", "magic"): "choose one of noise",
+        ("quantize", "-o", tmp_path / "b", "--method", "magic"): "choose one of auto, noise",
         ("quantize", "-o", tmp_path / "b", "--profile", "W4A4"): "which no device computes",
         ("quantize", "-o", tmp_path / "b", "--calibration", tmp_path): "holds no synthetic set",
         ("synthesize", "-o", tmp_path / "s", "--start", "cats"): "choose one of shapes, noise",

@@ -1,5 +1,6 @@
 """The main job as a whole: what it opens, that it repeats, and the images that ship with the package."""
 
+import dataclasses
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import sys
 import pytest
 import torch
 
+from dfqsam import pipeline
 from dfqsam.assets import shipped_bundle, shipped_images
 from dfqsam.bundle import open_bundle
 from dfqsam.config import SynthesisConfig
 from dfqsam.memory import keep_freed_memory
+from dfqsam.sam.families import FAMILIES
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import load_sam
 from dfqsam.synth.batching import batches
@@ -88,15 +91,34 @@ def test_shipped_images_are_whole_and_those_of_the_default_checkpoint():
     assert shipped_images(LITE_MEDSAM.sha256, 512) is None
 
 
-def test_the_shipped_bundle_was_calibrated_on_a_named_set():
+def test_the_shipped_bundle_was_calibrated_on_the_shipped_images():
     manifest = open_bundle(shipped_bundle()).manifest
     assert manifest.provenance["images_read"] == 0
-    assert len(manifest.calibration["sha256"]) == 64
+    shipped = SyntheticSet.load_pictures(shipped_images(LITE_MEDSAM.sha256, 256))
+    assert manifest.calibration["sha256"] == shipped.sha256
+    assert manifest.calibration["origin"] == "the synthetic set that ships with dfqsam"
+
+
+def test_shipped_images_serve_the_default_settings_and_no_others(monkeypatch):
+    sam = tiny_sam()
+    sam = dataclasses.replace(sam, family=FAMILIES["lite-medsam"])
+    shipped = SyntheticSet.load_pictures(shipped_images(LITE_MEDSAM.sha256, 256))
+    made = []
+    monkeypatch.setattr(pipeline, "synthesize", lambda _sam, config, *_: made.append(config) or shipped)
+    for config in (None, SynthesisConfig(), SynthesisConfig().quick(), SynthesisConfig("dfqsam")):
+        images, source = pipeline.calibration_images(sam, LITE_MEDSAM.sha256, config)
+        assert source["origin"] == "the synthetic set that ships with dfqsam"
+        assert len(images) == 32
+    assert made == []
+    wanted = [SynthesisConfig("dfqsam", seed=1), SynthesisConfig("shapes"), SynthesisConfig("dfqsam", images=4)]
+    for config in wanted:
+        assert pipeline.calibration_images(sam, LITE_MEDSAM.sha256, config)[1]["origin"] == "made for this bundle"
+    pipeline.calibration_images(sam, LITE_MEDSAM.sha256, None, resynthesize=True)
+    pipeline.calibration_images(sam, "0" * 64)
+    assert made == [*wanted, SynthesisConfig("dfqsam"), SynthesisConfig("dfqsam")]
 
 
 def test_sensitivity_and_synthesis_write_what_they_promise(tmp_path, monkeypatch):
-    from dfqsam import pipeline
-
     monkeypatch.setattr(pipeline, "load", lambda *_: (tiny_sam(), "0" * 64))
     found = pipeline.measure_sensitivity(tmp_path / "any.pth", tmp_path / "report", bits=4, images=1)
     assert [site["name"] for site in found] == [site.name for site in tiny_sam().sites()]

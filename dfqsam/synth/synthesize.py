@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,15 @@ TITLES = ("start", "middle", "end")
 STATEMENT = "Made from the model and a seed alone; no image was read."
 
 
+def settled(sam: Sam, config: SynthesisConfig) -> SynthesisConfig:
+    """``config`` with a method in place of ``auto``; see :attr:`SynthesisConfig.method`."""
+    if config.method != "auto":
+        return config
+    return replace(config, method="dfqsam" if sam.batch_norm else "shapes")
+
+
 def steps(sam: Sam, config: SynthesisConfig) -> int:
-    """How many steps :func:`synthesize` will report to ``advance``."""
+    """How many steps :func:`synthesize` will report to ``advance``; ``config`` is :func:`settled`."""
     if config.method in ("psaq", "dfqsam"):
         return config.steps * len(list(batches(sam, config)))
     return config.images
@@ -76,6 +83,7 @@ def synthesize(
     """Calibration images in [0, 1], config.images x 3 x S x S, with pseudo masks where the method has them.
 
     Args:
+        config: :func:`settled`.
         advance: called after every step, with losses by name where there are any.
         work: a directory in which finished batches are kept, so that a run that was cut off goes on where it was and
             gives the same images; ``dfqsam`` only.

@@ -10,6 +10,7 @@ from dfqsam.synth.noise import noise
 from dfqsam.synth.psaq import psaq
 from dfqsam.synth.shapes import paint, shapes
 from dfqsam.synth.similarity import cosine_similarities, differential_entropy
+from dfqsam.synth.synthesize import settled
 from tests.small_sam import tiny_sam
 
 
@@ -69,3 +70,17 @@ def test_paint_draws_an_object_where_the_mask_is_and_nowhere_else():
         assert float(change[i][inside].mean()) > 0.05
         assert float(change[i][far].max() if far.any() else 0) < 1e-3
     assert torch.equal(painted, paint(images, masks, 3))
+
+
+def test_auto_forms_images_where_statistics_are_kept_and_draws_them_elsewhere():
+    sam = tiny_sam()
+    assert settled(sam, SynthesisConfig(images=3)) == SynthesisConfig("dfqsam", images=3)
+    assert settled(sam, SynthesisConfig("noise")) == SynthesisConfig("noise")
+    sam.encoder.batch_norm = {}
+    assert settled(sam, SynthesisConfig(seed=5)) == SynthesisConfig("shapes", seed=5)
+
+
+def test_quick_is_less_of_the_same_and_never_more():
+    config = SynthesisConfig("dfqsam", images=40, steps=24, seed=7, attention=True)
+    assert config.quick() == SynthesisConfig("dfqsam", images=16, steps=8, seed=7, attention=True)
+    assert SynthesisConfig("psaq", images=2, steps=3).quick() == SynthesisConfig("psaq", images=2, steps=3)
