@@ -45,6 +45,8 @@ class QuantConfig:
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         bias_correction: fold the mean error of every layer into its bias, where held-out images agree.
         refine: judge the ranges of a convolutional stem by the embedding (see :mod:`dfqsam.quant.refine`).
+        compensate: choose weights for the inputs that they meet (see :mod:`dfqsam.quant.compensate`); not the default
+            yet.
         rows: activation values kept per site to search its range in.
     """
 
@@ -60,6 +62,7 @@ class QuantConfig:
     upstream: str = "full-precision"
     bias_correction: bool = True
     refine: bool = True
+    compensate: bool = False
     rows: int = 1 << 19
 
     def __post_init__(self) -> None:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.errors import InputError
+from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import QuantizedLayer
 from dfqsam.quant.passes import quantized_layers
 
-IMAGES = 16  # that biases are corrected on at 256 px, a quarter of them held out
 POSITIONS = 512  # tokens of each held-out image that are compared
 
 
@@ -121,14 +121,11 @@ def correct_biases(
 
 
 def correct_on_few(reference: nn.Module, encoder: nn.Module, batches: Sequence[Tensor]) -> int:
-    """Corrects ``encoder`` on a few of the calibration images (each 1 x 3 x S x S); returns how many layers kept it.
-
-    Larger inputs take fewer images, so that memory stays bounded; a single image leaves none to judge by.
-    """
-    if len(batches) < 2:
+    """Corrects ``encoder`` on a few of the calibration images (each 1 x 3 x S x S); returns how many layers kept it."""
+    images, fit = few(batches)
+    if not fit:
         return 0
-    count = max(2, min(IMAGES, len(batches), IMAGES * 256**2 // batches[0].shape[-1] ** 2))
-    report = correct_biases(reference, encoder, torch.cat(list(batches[:count])), count - max(1, count // 4))
+    report = correct_biases(reference, encoder, torch.cat(images), fit)
     return sum(entry.kept for entry in report.values())
 
 

@@ -19,12 +19,15 @@ class QuantizedLayer(nn.Module):
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
         divisor: C or None; what enters is divided by it first, which the weights make up for.
         grid: the grid of the activations (of those divided).
+        origin: G x N/G x K, the weights in full precision that the codes stand for (what enters is divided already):
+            groups, outputs and inputs of each. No part of what is saved or exported.
     """
 
     codes: Tensor
     scale: Tensor
     bias: Tensor | None
     divisor: Tensor | None
+    origin: Tensor
 
     def __init__(
         self,
@@ -42,6 +45,17 @@ class QuantizedLayer(nn.Module):
         self.register_buffer("divisor", divisor)
         self.grid, self.weight_bits = grid, weight_bits
 
+    def weights(self) -> Tensor:
+        """The rounded weights, laid out as ``origin``: G x N/G x K."""
+        rows = self.codes.T if isinstance(self, QuantizedLinear) else self.codes.flatten(1)
+        return (rows * self.scale[:, None]).reshape(self.origin.shape)
+
+    def set_weights(self, codes: Tensor, scale: Tensor) -> None:
+        """Puts other weights in place: G x N/G x K integers and G x N/G scales, as ``origin`` is laid out."""
+        flat = codes.flatten(0, 1).to(torch.int8)
+        self.codes = (flat.T if isinstance(self, QuantizedLinear) else flat.reshape(self.codes.shape)).contiguous()
+        self.scale = scale.flatten().float()
+
     def add_bias(self, shift: Tensor) -> None:
         """Adds ``shift`` (N) to every output."""
         shift = shift.detach().reshape(1, 1, -1).to(self.scale.dtype)
@@ -58,7 +72,9 @@ class QuantizedLinear(QuantizedLayer):
     def of(cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int) -> QuantizedLinear:
         """From a Linear (or Pointwise) and the ``scale`` (N) of its weights."""
         codes = weight_codes(linear.weight, scale, weight_bits, pairs=True)
-        return cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits)
+        layer = cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits)
+        layer.origin = linear.weight.detach()[None].clone()
+        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.grid
@@ -97,7 +113,9 @@ class QuantizedConv(QuantizedLayer):
         scale = weight_scales(weight, weight_bits)
         codes = weight_codes(weight, scale, weight_bits)
         padding, stride = int(conv.padding[0]), int(conv.stride[0])
-        return cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, divisor)
+        layer = cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, divisor)
+        layer.origin = weight.detach().flatten(1).unflatten(0, (conv.groups, -1)).clone()
+        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.grid

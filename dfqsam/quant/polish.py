@@ -1,4 +1,4 @@
-"""What is mended in an encoder once all of it is quantized: ranges of the stem, then biases, on a few images."""
+"""What is mended in an encoder once all of it is quantized: ranges of the stem, weights, biases; on a few images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
+from dfqsam.quant.compensate import compensate_on_few
 from dfqsam.quant.correction import correct_on_few
 from dfqsam.quant.refine import refine_ranges, stem_sites
 from dfqsam.sam.sites import Site
@@ -37,4 +38,6 @@ def polish(
         if any_resolution:
             few = F.avg_pool2d(few, 2)
         refine_ranges(reference, encoder, stem_sites(sites), few)
+    if config.compensate:
+        compensate_on_few(reference, encoder, sites, batches)
     return correct_on_few(reference, encoder, batches) if config.bias_correction else 0

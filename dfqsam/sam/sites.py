@@ -36,15 +36,18 @@ class Site:
         source: what feeds its (first) input.
         norm: dotted name of the LayerNorm that feeds it and nothing else, or None. Where it is given, scale
             reparameterization is exact.
+        stream: dotted name of the module whose input is added to this site's output, or None: the residual stream that
+            it writes to.
     """
 
     name: str
     kind: Kind
     source: Source
     norm: str | None = None
+    stream: str | None = None
 
 
-def site_of(name: str, module: nn.Module, source: Source, norm: str | None = None) -> Site:
+def site_of(name: str, module: nn.Module, source: Source, norm: str | None = None, stream: str | None = None) -> Site:
     """A Site whose kind is read off the module."""
     if isinstance(module, Product):
         kind: Kind = "product"
@@ -52,7 +55,7 @@ def site_of(name: str, module: nn.Module, source: Source, norm: str | None = Non
         kind = "depthwise" if module.groups == module.in_channels > 1 else "conv"
     else:
         kind = "conv" if isinstance(module, Pointwise) else "linear"
-    return Site(name, kind, source, norm)
+    return Site(name, kind, source, norm, stream)
 
 
 class ChannelsLastConv(nn.Conv2d):

@@ -155,10 +155,10 @@ class TinyViTBlock(nn.Module):
             site_of(f"{attn}.qkv", self.attn.qkv, "layernorm", f"{attn}.norm"),
             site_of(f"{attn}.matmul_qk", self.attn.matmul_qk, "attention"),
             site_of(f"{attn}.matmul_av", self.attn.matmul_av, "attention"),
-            site_of(f"{attn}.proj", self.attn.proj, "attention"),
+            site_of(f"{attn}.proj", self.attn.proj, "attention", stream=attn),
             site_of(f"{prefix}.local_conv", self.local_conv, "residual"),
             site_of(f"{mlp}.fc1", self.mlp.fc1, "layernorm", f"{mlp}.norm"),
-            site_of(f"{mlp}.fc2", self.mlp.fc2, "gelu"),
+            site_of(f"{mlp}.fc2", self.mlp.fc2, "gelu", stream=mlp),
         ]
 
 

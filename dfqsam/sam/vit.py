@@ -154,9 +154,9 @@ class Block(nn.Module):
             site_of(f"{attn}.qkv", self.attn.qkv, "layernorm", f"{prefix}.norm1"),
             site_of(f"{attn}.matmul_qk", self.attn.matmul_qk, "attention"),
             site_of(f"{attn}.matmul_av", self.attn.matmul_av, "attention"),
-            site_of(f"{attn}.proj", self.attn.proj, "attention"),
+            site_of(f"{attn}.proj", self.attn.proj, "attention", stream=f"{prefix}.norm1"),
             site_of(f"{mlp}.lin1", self.mlp.lin1, "layernorm", fed),
-            site_of(f"{mlp}.lin2", self.mlp.lin2, "gelu"),
+            site_of(f"{mlp}.lin2", self.mlp.lin2, "gelu", stream=norm),
         ]
 
 
