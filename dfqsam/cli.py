@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfqsam import __version__
-from dfqsam.config import METHODS, PAPER, PROFILES, STARTS, SynthesisConfig
+from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
 from dfqsam.errors import DfqsamError, InputError
 
 app = typer.Typer(
@@ -135,6 +135,7 @@ def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
     checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
+    preset: Annotated[str, typer.Option(help=f"How long it is mended: {', '.join(PRESETS)}.")] = "fast",
     method: Method = SynthesisConfig.method,
     images: Images = SynthesisConfig.images,
     seed: Seed = 0,
@@ -162,6 +163,7 @@ def quantize(
         checkpoint,
         output,
         profile=profile,
+        preset=preset,
         synthesis=synthesis,
         calibration=calibration,
         resynthesize=resynthesize,
@@ -188,6 +190,7 @@ def experiment(
     columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *PROFILES)),
     seeds: Annotated[str, typer.Option(help="Seeds of the synthesis, with commas.")] = "0",
     reparameterize: Annotated[str, typer.Option(help="Targets, and 'none', with commas.")] = "center,none",
+    rungs: Annotated[str, typer.Option(help="Of the ladder of techniques, with commas.")] = "corrected",
     images: Images = SynthesisConfig.images,
     masks: Annotated[int, typer.Option(min=0, help="Judge on about so many masks; 0 for the whole split.")] = 150,
     checkpoint: Annotated[Path | None, typer.Option(help="Without one, LiteMedSAM.")] = None,
@@ -208,7 +211,8 @@ def experiment(
         raise InputError(f"The seeds {seeds!r} are not understood; give whole numbers with commas between.") from None
     targets = [None if target == "none" else target for target in reparameterize.split(",")]
     names = ROWS if rows is None else rows.split(",")
-    cells = measure(output, data, names, columns.split(","), numbers, images, masks or None, checkpoint, targets)
+    steps = rungs.split(",")
+    cells = measure(output, data, names, columns.split(","), numbers, images, masks or None, checkpoint, targets, steps)
     (output / "table.md").write_text(table := markdown(cells, f"dfqsam experiment DATA -o {output.name}"))
     agreement_chart(cells, output / "agreement.png")
     if as_json:

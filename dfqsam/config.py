@@ -15,6 +15,13 @@ STARTS = ("shapes", "noise")
 TARGETS = ("center", "mean", "median", "mad")
 UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
+# What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
+PASSES = ("ranges", "weights", "blocks", "distillation", "biases")
+PRESETS = {
+    "plain": ("ranges", "biases"),
+    "fast": ("ranges", "weights", "biases"),
+    "best": ("ranges", "weights", "blocks", "biases"),
+}
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> None:
@@ -42,11 +49,15 @@ class QuantConfig:
         products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
         reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
             ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); None for not.
+        channel_scales: divide what enters a Linear or 1x1 convolution by one number a channel, which its weights make
+            good exactly, where that leaves less error and no norm takes the division up; costs one division a value on
+            the device. Depthwise convolutions have a scale a channel always.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
-        bias_correction: fold the mean error of every layer into its bias, where held-out images agree.
-        refine: judge the ranges of a convolutional stem by the embedding (see :mod:`dfqsam.quant.refine`).
-        compensate: choose weights for the inputs that they meet (see :mod:`dfqsam.quant.compensate`); not the default
-            yet.
+        passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
+            fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, ``weights`` refitted and
+            rounded for the inputs that they meet, ``blocks`` fitted to what they gave in full precision,
+            ``distillation`` of the whole encoder from its end, ``biases`` that take up mean errors (see
+            :mod:`dfqsam.quant.passes`). Those of a preset have its name.
         rows: activation values kept per site to search its range in.
     """
 
@@ -59,10 +70,9 @@ class QuantConfig:
     depthwise: str = "float"
     products: bool = False
     reparameterize: str | None = "center"
+    channel_scales: bool = True
     upstream: str = "full-precision"
-    bias_correction: bool = True
-    refine: bool = True
-    compensate: bool = False
+    passes: tuple[str, ...] = PRESETS["fast"]
     rows: int = 1 << 19
 
     def __post_init__(self) -> None:
@@ -70,6 +80,8 @@ class QuantConfig:
         _one_of(self.upstream, UPSTREAM, "calibration input")
         if self.reparameterize is not None:
             _one_of(self.reparameterize, TARGETS, "reparameterization target")
+        for name in self.passes:
+            _one_of(name, PASSES, "pass")
         for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits):
             if bits is not None and not 2 <= bits <= 8:
                 raise InputError(f"{bits} bits were asked for; give 2 to 8.")
@@ -82,16 +94,18 @@ class QuantConfig:
         return not self.products and self.edge_bits is None
 
     @classmethod
-    def of(cls, profile: str) -> QuantConfig:
-        """The settings of a named profile, deployable (lower case) or the paper's (upper case).
+    def of(cls, profile: str, preset: str = "fast") -> QuantConfig:
+        """The settings of a named profile, deployable (lower case) or the paper's (upper case), with the passes of a
+        preset (:data:`PRESETS`).
 
         The paper's: every Linear and convolution, depthwise ones with a scale a channel, both attention products,
         post-GELU values at the bits of all others; the first and the last site at 8 bits. Bits and grids are the
-        paper's; how grids and biases are found (:mod:`dfqsam.quant.polish`) is ours, alike for every source of images.
+        paper's; how grids and biases are found (:mod:`dfqsam.quant.passes`) is ours, alike for every source of images.
 
         Raises:
             InputError: for an unknown name.
         """
+        _one_of(preset, tuple(PRESETS), "preset")
         if profile in PAPER:
             weight_bits, activation_bits = PAPER[profile]
             return cls(
@@ -103,12 +117,13 @@ class QuantConfig:
                 keep=(),
                 depthwise="integer",
                 products=True,
+                passes=PRESETS[preset],
             )
         if profile not in PROFILES:
             names = ", ".join((*PROFILES, *PAPER))
             raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
         weight_bits, activation_bits = PROFILES[profile]
-        return cls(profile=profile, weight_bits=weight_bits, activation_bits=activation_bits)
+        return cls(profile, weight_bits, activation_bits, passes=PRESETS[preset])
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
+from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
-from dfqsam.quant.polish import polish
+from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
 from dfqsam.quant.variety import varied
@@ -48,6 +48,7 @@ def quantize(
     output: Path,
     *,
     profile: str = "w8a8",
+    preset: str = "fast",
     synthesis: SynthesisConfig | None = None,
     calibration: Path | None = None,
     resynthesize: bool = False,
@@ -62,6 +63,7 @@ def quantize(
         checkpoint: ``.pth`` or ``.safetensors``; None for LiteMedSAM.
         output: directory of the bundle; new, empty, or a bundle to be replaced.
         profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
+        preset: how long the quantized encoder is mended, see :data:`dfqsam.config.PRESETS`.
         synthesis: how calibration images are made; None for the defaults. Where these come to DFQ-SAM, the images that
             ship with dfqsam serve if they are of this very checkpoint.
         calibration: a synthetic set that was made before, in place of ``synthesis``.
@@ -74,7 +76,7 @@ def quantize(
         InputError, CheckpointError, BundleError: for what the user can mend.
         ParityError: when an exported graph does not compute what the model computes.
     """
-    quantization = deployable(profile)
+    quantization = deployable(profile, preset)
     check_target(output)
     keep_freed_memory()
     with stage("Loading the checkpoint"):
@@ -127,13 +129,13 @@ def measure_sensitivity(checkpoint: Path, folder: Path, bits: int, images: int) 
     return [asdict(site) for site in found]
 
 
-def deployable(profile: str) -> QuantConfig:
+def deployable(profile: str, preset: str = "fast") -> QuantConfig:
     """The settings of a profile that integer kernels exist for.
 
     Raises:
         InputError: for an unknown one, and for the paper's full settings, which can only be simulated.
     """
-    config = QuantConfig.of(profile)
+    config = QuantConfig.of(profile, preset)
     if not config.deployable:
         raise InputError(
             f"{profile} is the paper's full setting, which no device computes: the attention products have no integer "
@@ -212,8 +214,7 @@ def build_bundle(
         names = quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance)
         round_weights(sam.prompt_encoder)
         round_weights(sam.mask_decoder)
-    with stage("Correcting ranges and biases"):
-        corrected = polish(reference.encoder, sam.encoder, sam.sites(), batches, config, sam.any_resolution)
+    changed = mend(Work.of(reference, sam.encoder, batches), config.passes)
     require_on_grid(sam.encoder)
     with stage("Exporting and checking the graphs"):
         graph = EncoderGraph(sam.encoder, sam.normalise)
@@ -248,7 +249,7 @@ def build_bundle(
             **asdict(config),
             "keep": list(config.keep),
             "quantized_layers": len(layers),
-            "biases_corrected": corrected,
+            "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
             "decoder": "8-bit weights per output channel, computed in full precision",
             "parity": parity,

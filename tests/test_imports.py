@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "memory": set(),
     "assets": set(),
     "sam": LEAVES | {"sam"},
-    "quant": LEAVES | {"quant", "sam.sites"},
+    "quant": LEAVES | {"quant", "sam.sites", "sam.prompter"},
     "synth": LEAVES | {"synth", "sam"},
     "export": LEAVES | {"export", "quant", "sam"},
     "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory"},

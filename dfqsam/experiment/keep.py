@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -65,7 +66,8 @@ class Kept:
         if self.folder is None:
             self.memory[key] = (embedding, packed, shape)
         else:
-            partial = self.folder / f"{key}.partial"
+            # Two runs may share a folder; a name of each one's own keeps them out of each other's files.
+            partial = self.folder / f"{key}.{os.getpid()}.partial"
             with open(partial, "wb") as file:
                 np.savez(file, embedding=embedding, masks=packed, shape=shape)
             partial.replace(self.folder / f"{key}.npz")

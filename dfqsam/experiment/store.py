@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dfqsam.errors import InputError
+from dfqsam.experiment.rungs import CORRECTED
 
 Cell = dict[str, Any]
 FILE = "cells.jsonl"
 
 
-def key(cell: Cell) -> tuple[str, int, str, str | None]:
-    """What tells cells apart: row, seed, column, reparameterization."""
-    return cell["row"], cell["seed"], cell["column"], cell["reparameterize"]
+def key(cell: Cell) -> tuple[str, int, str, str | None, str]:
+    """What tells cells apart: row, seed, column, reparameterization, rung. Cells of before there were rungs are of the
+    one that calibration sources are compared at."""
+    return cell["row"], cell["seed"], cell["column"], cell["reparameterize"], cell.get("rung", CORRECTED)
 
 
 def load_cells(folder: Path) -> list[Cell]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,21 @@ from dfqsam.experiment.cases import by_picture, search_subset
 from dfqsam.experiment.keep import fingerprint
 from dfqsam.experiment.machine import machine
 from dfqsam.experiment.rows import ROWS, synthesis_of
+from dfqsam.experiment.rungs import CORRECTED, config_of
 from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
+from dfqsam.quant.encoder import quantizable, quantize_encoder
 from dfqsam.quant.observe import observe
-from dfqsam.quant.passes import quantizable, quantize_encoder
-from dfqsam.quant.polish import polish
+from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.variety import varied
 from dfqsam.sam.known import get_model
 from dfqsam.sam.model import Sam, load_sam
 
 STUDY = "study.json"
+Setting = tuple[str, QuantConfig]  # a rung, and a column on it
 COLUMNS = (*PAPER, *PROFILES)
 # With and without scale reparameterization.
 REPARAMETERIZE: tuple[str | None, ...] = ("center", None)
@@ -49,6 +51,7 @@ def run(
     masks: int | None = 150,
     checkpoint: Path | None = None,
     reparameterize: Sequence[str | None] = REPARAMETERIZE,
+    rungs: Sequence[str] = (CORRECTED,),
 ) -> list[Cell]:
     """Measures the cells that ``folder`` lacks and returns all that it holds; a run that was cut off goes on.
 
@@ -62,13 +65,14 @@ def run(
         masks: judge on about so many masks of the validation split; None for all.
         checkpoint: None for LiteMedSAM.
         reparameterize: values of :attr:`QuantConfig.reparameterize` to compare.
+        rungs: of the ladder, see :data:`dfqsam.experiment.rungs.RUNGS`.
 
     Raises:
         InputError: for unknown names, or when ``folder`` holds cells of another model, of other images or masks.
     """
     for row in rows:
         synthesis_of(row, images, seed=0)
-    configs = [replace(QuantConfig.of(name), reparameterize=value) for name in columns for value in reparameterize]
+    settings = [(rung, config_of(name, rung, value)) for name in columns for value in reparameterize for rung in rungs]
     wanted = [(row, seed) for row in rows for seed in seeds]
     keep_freed_memory()
     with stage("Loading the checkpoint"):
@@ -79,7 +83,7 @@ def run(
     _require_same(folder / STUDY, study)
     known = {key(cell) for cell in load_cells(folder)}
     missing = {
-        (row, seed): [c for c in configs if (row, seed, c.profile, c.reparameterize) not in known]
+        (row, seed): [(rung, c) for rung, c in settings if (row, seed, c.profile, c.reparameterize, rung) not in known]
         for row, seed in wanted
     }
     if any(missing.values()):
@@ -92,10 +96,10 @@ def run(
 
 
 @torch.no_grad()
-def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: list[QuantConfig], head: Cell) -> None:
+def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: list[Setting], head: Cell) -> None:
     """Measures the cells of one calibration set; its activations are observed once for all of them."""
     sites = sam.sites()
-    union = {site.name for config in todo for site in quantizable(sites, config)}
+    union = {site.name for _, config in todo for site in quantizable(sites, config)}
     names = [site.name for site in sites if site.name in union]
     title = f"{head['row']}, seed {head['seed']}"
     begin = time.perf_counter()
@@ -107,15 +111,15 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
                 yield batch
                 advance()
 
-        samples = observe(sam.encoder, names, watched(), len(batches), max(config.rows for config in todo))
+        samples = observe(sam.encoder, names, watched(), len(batches), max(config.rows for _, config in todo))
     observed = time.perf_counter() - begin
     synthesis = synthesis_of(head["row"], len(pictures), head["seed"])
-    for config in todo:
+    for rung, config in todo:
         begin = time.perf_counter()
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
             encoder = copy.deepcopy(sam.encoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        corrected = polish(sam.encoder, encoder, sites, batches, config, sam.any_resolution)
+        passes = mend(Work.of(sam, encoder, batches), config.passes)
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
             score = judge.score(encoder, advance)
@@ -124,11 +128,12 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
             **head,
             "column": config.profile,
             "reparameterize": config.reparameterize,
+            "rung": rung,
             "figures": asdict(score),
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
             "machine": machine(),
             "quantization": asdict(config),
-            "biases_corrected": corrected,
+            "passes": passes,
             "synthesis": None if synthesis is None else asdict(synthesis),
         }
         append_cell(folder, cell)

@@ -7,7 +7,8 @@ from statistics import fmean, stdev
 
 from dfqsam.config import PAPER, PROFILES
 from dfqsam.experiment.rows import ROWS
-from dfqsam.experiment.store import Cell
+from dfqsam.experiment.rungs import CORRECTED, RUNGS, TITLES
+from dfqsam.experiment.store import Cell, key
 
 FIGURES = {
     "agreement": "Agreement: Dice with the full-precision masks, 0 to 100",
@@ -19,8 +20,8 @@ DIGITS = {"agreement": 1, "embedding_error": 3, "drop": 1}
 
 def values(cells: list[Cell], row: str, column: str, reparameterize: str | None, figure: str) -> list[float]:
     """A figure of one place of the table, once for each seed."""
-    place = (row, column, reparameterize)
-    return [c["figures"][figure] for c in cells if (c["row"], c["column"], c["reparameterize"]) == place]
+    place = (row, column, reparameterize, CORRECTED)
+    return [c["figures"][figure] for c in cells if (c["row"], *key(c)[2:]) == place]
 
 
 def ordered(cells: list[Cell]) -> tuple[list[str], list[str], list[str | None]]:
@@ -65,7 +66,36 @@ def markdown(cells: list[Cell], command: str = "dfqsam experiment") -> str:
                 places = [text(values(cells, row, column, kind, figure), DIGITS[figure]) for column in columns]
                 if any(places):
                     lines.append(f"| {row} | {kind or 'no'} | {' | '.join(places)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_ladders(cells)]) + "\n"
+
+
+def _ladders(cells: list[Cell]) -> list[str]:
+    """For every calibration source with more than one rung: techniques down, settings across."""
+    lines = []
+    rows, columns, _ = ordered(cells)
+    for row in rows:
+        own = [c for c in cells if c["row"] == row]
+        if len({key(c)[4] for c in own}) < 2:
+            continue
+        across = [name for name in columns if any(c["column"] == name and key(c)[4] != CORRECTED for c in own)]
+        lines += ["", f"**Ladder, {row}: agreement / embedding error / drop (minutes)**", ""]
+        lines += [f"| technique | {' | '.join(across)} |", "| --- |" + " ---: |" * len(across)]
+        for rung in RUNGS:
+            for kind in (None, "center"):
+                places = [_summary([c for c in own if key(c)[2:] == (name, kind, rung)]) for name in across]
+                if any(places):
+                    title = TITLES[rung] if kind else f"{TITLES[rung]}, without reparameterization"
+                    lines.append(f"| {title} | {' | '.join(places)} |")
+    return lines
+
+
+def _summary(cells: list[Cell]) -> str:
+    """All figures of one place of a ladder, and the minutes that quantization took."""
+    if not cells:
+        return ""
+    parts = [text([c["figures"][figure] for c in cells], digits) for figure, digits in DIGITS.items()]
+    minutes = fmean(c["seconds"]["observing"] + c["seconds"]["quantizing"] for c in cells) / 60
+    return f"{' / '.join(parts)} ({minutes:.0f})"
 
 
 def _about(cells: list[Cell]) -> list[str]:

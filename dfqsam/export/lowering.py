@@ -2,7 +2,7 @@
 
 ONNX Runtime fuses the Linear form into ``MatMulIntegerToFloat`` (methods: 12.1). The same pattern around a Conv whose
 output stays float is not fused, so a convolution is written with ConvInteger and its scales behind it. The divisors of
-a depthwise convolution (:class:`dfqsam.quant.layers.QuantizedConv`) are an ordinary Div in front.
+a layer (:class:`dfqsam.quant.layers.QuantizedLayer`) are an ordinary Div in front.
 """
 
 from __future__ import annotations

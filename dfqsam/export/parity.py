@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer
-from dfqsam.quant.passes import quantized_layers
 
 EMBEDDING_LIMIT = 1e-3
 DICE_LIMIT = 0.999

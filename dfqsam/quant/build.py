@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
-from dfqsam.quant.channels import search_channels
+from dfqsam.quant.channels import search_channels, search_divisors
 from dfqsam.quant.grid import weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.logarithmic import search_log_scale
@@ -41,14 +41,19 @@ def site_bits(site: Site, sites: list[Site], config: QuantConfig) -> tuple[int, 
 
 @torch.no_grad()
 def build_layer(
-    encoder: nn.Module, site: Site, values: Tensor, bits: tuple[int, int], target: str | None
+    encoder: nn.Module,
+    site: Site,
+    values: Tensor,
+    bits: tuple[int, int],
+    config: QuantConfig,
 ) -> tuple[QuantizedLayer, Rescaling | None]:
     """The quantized layer for a Linear or convolution, which is left in its place.
 
     Args:
         values: rows x C, a sample of what enters.
         bits: of weights and activations.
-        target: of :func:`reparameterize`, which changes the site and its norm in place; None for not.
+        config: says whether the spread of what enters is moved into the weights, by reparameterization (which changes
+            the site and its norm in place) or by a division.
 
     Returns:
         The layer, and what was done to its input by reparameterization, if anything was.
@@ -56,15 +61,21 @@ def build_layer(
     layer = encoder.get_submodule(site.name)
     weight_bits, activation_bits = bits
     change = None
-    if target is not None and site.norm is not None:
+    if config.reparameterize is not None and site.norm is not None:
         norm = encoder.get_submodule(site.norm)
         assert isinstance(norm, nn.LayerNorm)
         assert isinstance(layer, nn.Linear | nn.Conv2d)
-        change = reparameterize(norm, layer, values, target, activation_bits)
+        change = reparameterize(norm, layer, values, config.reparameterize, activation_bits)
         values = change.apply(values)
     if isinstance(layer, nn.Linear):
-        scale = weight_scales(layer.weight, weight_bits, pairs=True)
-        return QuantizedLinear.of(layer, scale, search_range(values, activation_bits), weight_bits), change
+        divisor, grid = None, None
+        if config.channel_scales and site.norm is None and site.source != "image":
+            compensated = "weights" in config.passes
+            divisor, grid = search_divisors(layer.weight, values, weight_bits, activation_bits, compensated)
+        grid = grid or search_range(values, activation_bits)
+        weight = layer.weight if divisor is None else layer.weight * divisor
+        scale = weight_scales(weight, weight_bits, pairs=True)
+        return QuantizedLinear.of(layer, scale, grid, weight_bits, divisor), change
     assert isinstance(layer, nn.Conv2d)
     if site.kind == "depthwise":
         divisor, grid = search_channels(values, activation_bits)

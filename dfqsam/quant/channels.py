@@ -1,8 +1,9 @@
-"""One activation scale for each channel, for depthwise convolutions: pure maths on tensors.
+"""One activation scale for each channel: pure maths on tensors.
 
-In a depthwise convolution each channel meets only its own filter, so that x / d with one grid for the whole tensor and
-filters times d is exact, and every channel uses the whole grid. The zero point stays common to all channels and on the
-grid: the zeros that a convolution pads with must be exact.
+x / d with one grid for the whole tensor and weights times d is exact, and every channel uses the whole grid. The zero
+point stays common to all channels and on the grid: the zeros that a convolution pads with must be exact. In a depthwise
+convolution each channel meets only its own filter, whose scale takes d up. In a matrix the columns of the weights grow
+uneven by it (SmoothQuant, arXiv 2211.10438, section 4), so that what is won on activations is weighed against that.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfqsam.quant.grid import Affine, fake_quantize
+from dfqsam.quant.gptq import gptq, weighted_error
+from dfqsam.quant.grid import Affine, fake_quantize, weight_codes, weight_scales
 from dfqsam.quant.ranges import search_range
 
 # Share of its whole range that a channel's grid may cover; less cuts tails off and resolves the rest more finely.
 SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+POWERS = (1.0, 0.75, 0.5, 0.25)  # of the divisors that are tried for a matrix: the less, the evener its weights stay
+WORTH = 0.9  # a division has to leave less than this share of the error, for it costs time on the device
+JUDGED = 8192  # rows that divisors for a matrix are judged on
 
 
 def channel_scales(low: Tensor, high: Tensor, zero_point: int, bits: int) -> Tensor:
@@ -70,3 +75,47 @@ def search_channels(values: Tensor, bits: int) -> tuple[Tensor, Affine]:
         scale, zero_point = common, whole.zero_point
     step = float(scale.median())  # any; with this one the divisors lie around 1
     return scale / step, Affine(step, zero_point, bits)
+
+
+def search_divisors(
+    weight: Tensor, values: Tensor, weight_bits: int, activation_bits: int, compensated: bool = True
+) -> tuple[Tensor | None, Affine]:
+    """Divisors (K, positive) for the inputs of a matrix and the grid for ``values / divisors``; None and the grid for
+    ``values`` where no division is worth it.
+
+    Judged by the squared error of the outputs, that of rounded activations and that of rounded weights together.
+
+    Args:
+        weight: N x K.
+        values: rows x K.
+        weight_bits, activation_bits: 2 to 8.
+        compensated: whether the weights will be compensated (:mod:`dfqsam.quant.compensate`), which mends uneven
+            columns so well that more can be moved into them.
+    """
+    values = values.float()
+    few = values[torch.linspace(0, len(values) - 1, min(len(values), JUDGED)).long()]
+    moment = few.T @ few / len(few)
+
+    def weights_error(d: Tensor) -> float:
+        scaled, seen = (weight * d)[None], (moment / d[:, None] / d)[None]
+        scale = weight_scales(scaled[0], weight_bits, pairs=True)
+        if compensated:
+            codes = gptq(scaled, seen, scale[None], weight_bits, pairs=True)
+        else:
+            codes = weight_codes(scaled[0], scale, weight_bits, pairs=True)[None]
+        return float(weighted_error(codes * scale[:, None] - scaled, seen).sum())
+
+    def error(d: Tensor, grid: Affine) -> float:
+        rounding = ((fake_quantize(few / d, grid) * d - few) @ weight.T).square().mean(0).sum()
+        return weights_error(d) + float(rounding)
+
+    best, grid = None, search_range(values, activation_bits)
+    least = WORTH * error(torch.ones_like(few[0]), grid)
+    whole, own = search_channels(values, activation_bits)
+    for power in POWERS:
+        divisors = whole**power
+        candidate = own if power == 1 else search_range(values / divisors, activation_bits)
+        found = error(divisors, candidate)
+        if found < least:
+            best, grid, least = divisors, candidate, found
+    return best, grid

@@ -3,6 +3,10 @@
 Three steps a layer, of which held-out images choose: the weights are refitted to the inputs as they now are (ERQ's
 ridge, :mod:`dfqsam.quant.ridge`), then rounded so that later inputs make up for the rounding of earlier ones
 (:mod:`dfqsam.quant.gptq`), then the mean error goes into the bias. A layer for which none of this helps stays as it is.
+
+Weights of eight bits are left alone: they have so little to make up for that the refit follows the calibration images
+instead (LiteMedSAM, w8a8, 151 masks: agreement 96.6 and embedding error 0.124 with them refitted, 97.2 and 0.105
+without).
 """
 
 from __future__ import annotations
@@ -14,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.errors import InputError
+from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.gptq import gptq_with_scales
-from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import QuantizedLayer, QuantizedLinear
-from dfqsam.quant.passes import quantized_layers
 from dfqsam.quant.patches import rounded_inputs
 from dfqsam.quant.ridge import ridge
 from dfqsam.sam.sites import Site
@@ -25,6 +28,7 @@ from dfqsam.sam.sites import Site
 PLACES = 1024  # of each image that a layer is fitted and judged on
 PENALTIES = (1.0, 0.1, 0.01, 0.001)
 DAMPINGS = (0.1, 0.01)
+WHOLE = 8  # bits that need no compensation
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,11 @@ def compensate(
     fit: int,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Compensation]:
-    """Chooses the weights of all quantized layers of ``encoder`` anew, in place.
+    """Chooses the weights of the layers of ``encoder`` that have fewer than eight bits anew, in place.
 
     Args:
         reference: the encoder in full precision, whose outputs are wanted.
-        encoder: quantized, as :func:`dfqsam.quant.passes.quantize_encoder` leaves it.
+        encoder: quantized, as :func:`dfqsam.quant.encoder.quantize_encoder` leaves it.
         sites: of this encoder.
         batches: normalised images, each 1 x 3 x S x S; the first ``fit`` are fitted on, the others choose.
         advance: called after every layer.
@@ -87,7 +91,9 @@ def compensate(
     """
     if not 1 <= fit < len(batches):
         raise InputError(f"Compensation got {len(batches)} images, {fit} of them to fit; give at least one of each.")
-    layers = quantized_layers(encoder)
+    layers = {name: layer for name, layer in quantized_layers(encoder).items() if layer.weight_bits < WHOLE}
+    if not layers:
+        return {}
     streams = {site.name: site.stream for site in sites if site.stream is not None and site.name in layers}
     wanted = _outputs(reference, list(layers), streams, batches)
     report: dict[str, Compensation] = {}
@@ -124,15 +130,6 @@ def compensate(
         for handle in hooks:
             handle.remove()
     return report
-
-
-def compensate_on_few(reference: nn.Module, encoder: nn.Module, sites: list[Site], batches: Sequence[Tensor]) -> int:
-    """:func:`compensate` on a few of the calibration images; returns how many layers got other weights."""
-    images, fit = few(batches)
-    if not fit:
-        return 0
-    report = compensate(reference, encoder, sites, images, fit)
-    return sum(entry.damping is not None for entry in report.values())
 
 
 def _choose(layer: QuantizedLayer, fitted: _Rows, held: _Rows) -> Compensation:

@@ -8,16 +8,15 @@ of images estimates a mean with an error of its own, a correction must prove its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dfqsam.errors import InputError
-from dfqsam.quant.heldout import few
+from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.layers import QuantizedLayer
-from dfqsam.quant.passes import quantized_layers
 
 POSITIONS = 512  # tokens of each held-out image that are compared
 
@@ -118,15 +117,6 @@ def correct_biases(
         for handle in hooks:
             handle.remove()
     return report
-
-
-def correct_on_few(reference: nn.Module, encoder: nn.Module, batches: Sequence[Tensor]) -> int:
-    """Corrects ``encoder`` on a few of the calibration images (each 1 x 3 x S x S); returns how many layers kept it."""
-    images, fit = few(batches)
-    if not fit:
-        return 0
-    report = correct_biases(reference, encoder, torch.cat(images), fit)
-    return sum(entry.kept for entry in report.values())
 
 
 def _reference(encoder: nn.Module, names: list[str], images: Tensor, fit: int) -> dict[str, _Reference]:

@@ -69,15 +69,24 @@ class QuantizedLinear(QuantizedLayer):
     """… x K to … x N; codes are K x N, safe in pairs along K (see :func:`dfqsam.quant.grid.pair_safe`)."""
 
     @classmethod
-    def of(cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int) -> QuantizedLinear:
-        """From a Linear (or Pointwise) and the ``scale`` (N) of its weights."""
-        codes = weight_codes(linear.weight, scale, weight_bits, pairs=True)
-        layer = cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits)
-        layer.origin = linear.weight.detach()[None].clone()
+    def of(
+        cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int, divisor: Tensor | None = None
+    ) -> QuantizedLinear:
+        """From a Linear (or Pointwise) and the ``scale`` (N) of its weights.
+
+        Args:
+            divisor: K, of what enters; ``scale`` and ``grid`` are those of what is divided then.
+        """
+        weight = linear.weight.detach() if divisor is None else linear.weight.detach() * divisor
+        codes = weight_codes(weight, scale, weight_bits, pairs=True)
+        layer = cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits, divisor)
+        layer.origin = weight[None].clone()
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.grid
+        if self.divisor is not None:
+            x = x / self.divisor
         return quantized_linear(x, self.codes, self.scale, self.bias, grid.scale, grid.zero_point, grid.bits)
 
 

@@ -1,70 +1,161 @@
-"""Calibration and quantization of a whole encoder, in place."""
+"""What is mended in an encoder once all of it is quantized: passes with one signature, by name, in any order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfqsam.config import QuantConfig
-from dfqsam.errors import InputError
-from dfqsam.quant.build import build_layer, build_product, quantizable, site_bits
-from dfqsam.quant.layers import QuantizedLayer, replace
-from dfqsam.quant.observe import observe
-from dfqsam.quant.sequential import quantize_in_sequence
+from dfqsam.config import PASSES
+from dfqsam.progress import stage
+from dfqsam.quant.compensate import WHOLE, compensate
+from dfqsam.quant.correction import correct_biases
+from dfqsam.quant.encoder import quantized_layers
+from dfqsam.quant.heldout import few
+from dfqsam.quant.learn.distill import Lesson, distill
+from dfqsam.quant.learn.reconstruct import reconstruct
+from dfqsam.quant.refine import refine_ranges, stem_sites
+from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 
-__all__ = ["quantizable", "quantize_encoder", "quantized_layers"]
+REFINED = 4  # images that the stem's ranges are judged on
+PART = 64  # side, in tokens, of the parts of large grids that blocks are fitted on
+
+
+class Served(Protocol):
+    """What a pass needs of a :class:`dfqsam.sam.model.Sam`."""
+
+    encoder: nn.Module
+
+    @property
+    def any_resolution(self) -> bool: ...
+    @property
+    def prompter(self) -> Prompter: ...
+    def sites(self) -> list[Site]: ...
+    def units(self) -> list[str]: ...
+    def stages(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a pass works on; :meth:`of` makes one.
+
+    Attributes:
+        reference: the encoder in full precision, left as it is.
+        encoder: quantized (:func:`dfqsam.quant.encoder.quantize_encoder`), mended in place.
+        sites: of both.
+        units: names of their parts that pictures pass one after the other, the neck last.
+        stages: names of parts behind which a student's features are compared with its teacher's.
+        batches: normalised calibration images, each 1 x 3 x S x S, varied (:func:`dfqsam.quant.variety.varied`).
+        any_resolution: whether the encoder takes images of half the side, which are enough to judge ranges by.
+        prompter: asks the full-precision decoder; None for passes without a prompt-aware term.
+    """
+
+    reference: nn.Module
+    encoder: nn.Module
+    sites: list[Site]
+    units: list[str]
+    stages: list[str]
+    batches: Sequence[Tensor]
+    any_resolution: bool = False
+    prompter: Prompter | None = None
+
+    @classmethod
+    def of(cls, sam: Served, encoder: nn.Module, batches: Sequence[Tensor]) -> Work:
+        """Of a whole model in full precision, and its ``encoder`` once that is quantized."""
+        parts = sam.sites(), sam.units(), sam.stages()
+        return cls(sam.encoder, encoder, *parts, batches, sam.any_resolution, sam.prompter)
+
+
+class Pass(Protocol):
+    """Changes ``work.encoder`` where held-out images agree, calling ``advance`` after every part; returns how many
+    parts it changed."""
+
+    def __call__(self, work: Work, advance: Callable[[], object]) -> int: ...
+
+
+def mend(work: Work, names: Sequence[str]) -> dict[str, int]:
+    """Runs the passes ``names`` one after the other, each with a progress bar; returns how many parts each changed."""
+    done = {}
+    for name in names:
+        title, run, parts = _PASSES[name]
+        with stage(title, parts(work)) as advance:
+            done[name] = run(work, advance)
+    return done
 
 
 @torch.no_grad()
-def quantize_encoder(
-    encoder: nn.Module,
-    sites: list[Site],
-    batches: Iterable[Tensor],
-    count: int,
-    config: QuantConfig,
-    advance: Callable[[], object] = lambda: None,
-    samples: dict[str, Tensor] | None = None,
-) -> list[str]:
-    """Replaces the quantizable sites of ``encoder`` by quantized modules and returns their names.
-
-    Args:
-        sites: of this encoder, in the order of execution.
-        batches: ``count`` batches of normalised calibration images, B x 3 x S x S.
-        advance: called after every site.
-        samples: what :func:`observe` found for at least these sites, to spare a pass over ``batches``; left as it is.
-            Calibration on quantized inputs looks for itself and needs ``batches`` all the same.
-
-    Raises:
-        InputError: when calibration on quantized inputs gets no images.
-    """
-    chosen = quantizable(sites, config)
-    names = [site.name for site in chosen]
-    if config.upstream == "quantized":
-        images = list(batches)
-        if not images:
-            raise InputError("Calibration on quantized inputs needs the images themselves; give at least one batch.")
-        quantize_in_sequence(encoder, sites, chosen, torch.cat(images), config, advance)
-        return names
-    own = samples is None
-    found = observe(encoder, names, batches, count, config.rows) if samples is None else samples
-
-    def take(key: str) -> Tensor:
-        return found.pop(key) if own else found[key]
-
-    for site in chosen:
-        bits = site_bits(site, sites, config)
-        if site.kind == "product":
-            module: nn.Module = build_product(site, take(f"{site.name}.a"), take(f"{site.name}.b"), bits[1])
-        else:
-            module, _ = build_layer(encoder, site, take(site.name), bits, config.reparameterize)
-        replace(encoder, site.name, module)
-        advance()
-    return names
+def refine_stem(work: Work, advance: Callable[[], object]) -> int:
+    """The ranges of a convolutional stem, judged by the embedding: :mod:`dfqsam.quant.refine`."""
+    images = torch.cat(list(work.batches[:REFINED]))
+    if work.any_resolution:
+        images = F.avg_pool2d(images, 2)
+    report = refine_ranges(work.reference, work.encoder, stem_sites(work.sites), images, advance)
+    return sum(entry.after < entry.before for entry in report.values())
 
 
-def quantized_layers(encoder: nn.Module) -> dict[str, QuantizedLayer]:
-    """Every quantized layer of ``encoder`` by its name."""
-    return {name: module for name, module in encoder.named_modules() if isinstance(module, QuantizedLayer)}
+@torch.no_grad()
+def compensate_weights(work: Work, advance: Callable[[], object]) -> int:
+    """Weights refitted and rounded for the inputs as they are: :mod:`dfqsam.quant.compensate`."""
+    images, fit = few(work.batches)
+    if not fit:
+        return 0
+    report = compensate(work.reference, work.encoder, work.sites, images, fit, advance)
+    return sum(entry.damping is not None for entry in report.values())
+
+
+def reconstruct_blocks(work: Work, advance: Callable[[], object]) -> int:
+    """Blocks fitted to what they gave: :mod:`dfqsam.quant.learn.reconstruct`."""
+    images, fit = few(work.batches)
+    if not fit:
+        return 0
+    crop = PART if work.any_resolution else None
+    report = reconstruct(
+        work.reference, work.encoder, work.units, images, fit, prompter=work.prompter, crop=crop, advance=advance
+    )
+    return sum(entry.after < entry.before for entry in report.values())
+
+
+def distill_all(work: Work, advance: Callable[[], object]) -> int:
+    """The whole encoder taught from its end: :mod:`dfqsam.quant.learn.distill`."""
+    images, fit = few(work.batches)
+    if not fit:
+        return 0
+    if work.prompter is None:
+        raise ValueError("Distillation asks the mask decoder; the work has no prompter.")
+    report = distill(
+        work.reference, work.encoder, work.stages, images, fit, work.prompter, lesson=Lesson(), advance=advance
+    )
+    return int(report.after < report.before) * _layers(work)
+
+
+@torch.no_grad()
+def correct(work: Work, advance: Callable[[], object]) -> int:
+    """Mean errors folded into biases: :mod:`dfqsam.quant.correction`."""
+    images, fit = few(work.batches)
+    if not fit:
+        return 0
+    report = correct_biases(work.reference, work.encoder, torch.cat(images), fit, advance)
+    return sum(entry.kept for entry in report.values())
+
+
+def _layers(work: Work) -> int:
+    return len(quantized_layers(work.encoder))
+
+
+def _compensable(work: Work) -> int:
+    return sum(layer.weight_bits < WHOLE for layer in quantized_layers(work.encoder).values())
+
+
+_PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {
+    "ranges": ("Judging ranges by the embedding", refine_stem, lambda work: len(stem_sites(work.sites))),
+    "weights": ("Compensating weights", compensate_weights, _compensable),
+    "blocks": ("Reconstructing blocks", reconstruct_blocks, lambda work: len(work.units)),
+    "distillation": ("Distilling", distill_all, lambda _work: Lesson.steps),
+    "biases": ("Correcting biases", correct, _layers),
+}
+assert set(_PASSES) == set(PASSES)

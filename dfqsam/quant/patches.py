@@ -18,7 +18,10 @@ def rounded_inputs(layer: QuantizedLayer, x: Tensor, places: Tensor) -> Tensor:
     """
     if isinstance(layer, QuantizedConv):
         return _patches(layer, x[0], places)
-    return fake_quantize(x.flatten(0, -2)[places], layer.grid)[None]
+    rows = x.flatten(0, -2)[places]
+    if layer.divisor is not None:
+        rows = rows / layer.divisor
+    return fake_quantize(rows, layer.grid)[None]
 
 
 def _patches(layer: QuantizedConv, x: Tensor, places: Tensor) -> Tensor:

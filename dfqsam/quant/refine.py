@@ -8,6 +8,7 @@ error from 0.31 to 0.09 with that layer alone at 8 bits, although its input's sq
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,13 +38,20 @@ def stem_sites(sites: list[Site]) -> list[Site]:
 
 
 @torch.no_grad()
-def refine_ranges(reference: nn.Module, encoder: nn.Module, sites: list[Site], images: Tensor) -> dict[str, Refinement]:
+def refine_ranges(
+    reference: nn.Module,
+    encoder: nn.Module,
+    sites: list[Site],
+    images: Tensor,
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, Refinement]:
     """Draws in the upper ends of the ranges of the quantized layers among ``sites``, in place, where that brings the
     embeddings of ``encoder`` closer to those of ``reference``.
 
     Args:
         reference: the encoder in full precision.
         images: normalised, B x 3 x R x R.
+        advance: called after every layer.
     """
     layers = {site.name: encoder.get_submodule(site.name) for site in sites}
     quantized = {name: layer for name, layer in layers.items() if isinstance(layer, QuantizedLayer)}
@@ -67,4 +75,5 @@ def refine_ranges(reference: nn.Module, encoder: nn.Module, sites: list[Site], i
                 least, best = found, layer.grid
         layer.grid = best
         report[name] = Refinement(before, least, best)
+        advance()
     return report

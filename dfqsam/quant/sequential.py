@@ -52,7 +52,7 @@ def quantize_in_sequence(
                 advance()
                 return product(*inputs)
             layer: QuantizedLayer
-            layer, change = build_layer(encoder, site, sampled(inputs[0]), bits, config.reparameterize)
+            layer, change = build_layer(encoder, site, sampled(inputs[0]), bits, config)
             built[site.name] = layer
             advance()
             # The norm has run before it was changed.

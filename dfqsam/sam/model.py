@@ -16,6 +16,7 @@ from dfqsam.errors import CheckpointError
 from dfqsam.sam.checkpoint import read_state
 from dfqsam.sam.families import Family, recognise
 from dfqsam.sam.preprocessing import Preprocessing
+from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 from dfqsam.sam.tinyvit import TinyViTConfig, load_tinyvit
 from dfqsam.sam.upstream import segment_anything
@@ -43,10 +44,23 @@ class Sam:
         """The encoder's quantization sites in the order of execution."""
         return self.encoder.sites()  # type: ignore[operator]
 
+    def stages(self) -> list[str]:
+        """Names of the encoder's parts behind which its features are compared."""
+        return self.encoder.stages()  # type: ignore[operator]
+
+    def units(self) -> list[str]:
+        """Names of the encoder's parts that pictures pass one after the other; the last one is its neck."""
+        return self.encoder.units()  # type: ignore[operator]
+
     @property
     def batch_norm(self) -> dict[str, tuple[Tensor, Tensor]]:
         """What the encoder's batch norms remember: mean and deviation (each C) of a layer's output, by its name."""
         return getattr(self.encoder, "batch_norm", {})
+
+    @property
+    def prompter(self) -> Prompter:
+        """Asks the decoder at random places, with prompts of a kind that it knows."""
+        return Prompter(self.prompt_encoder, self.mask_decoder, self.family.prompts, self.family.image_size)
 
     @property
     def any_resolution(self) -> bool:

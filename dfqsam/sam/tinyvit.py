@@ -231,6 +231,19 @@ class TinyViT(nn.Module):
                 found += layer.downsample.sites(f"layers.{i}.downsample")  # type: ignore[operator]
         return found + neck_sites(self.neck)
 
+    def stages(self) -> list[str]:
+        """Parts behind which the resolution or the width changes."""
+        return [f"layers.{i}" for i in range(len(self.layers))]
+
+    def units(self) -> list[str]:
+        """Parts that pictures pass one after the other, each taking what the one before gave, up to the neck."""
+        found = ["patch_embed"]
+        for i, layer in enumerate(self.layers):
+            found += [f"layers.{i}.blocks.{j}" for j in range(len(layer.blocks))]  # type: ignore[arg-type]
+            if layer.downsample is not None:
+                found.append(f"layers.{i}.downsample")
+        return [*found, "neck"]
+
 
 def fold_batch_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Replaces every ``X.c.weight`` + ``X.bn.*`` of a Conv_BN by the ``X.weight`` and ``X.bias`` of one convolution.

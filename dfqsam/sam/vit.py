@@ -199,6 +199,16 @@ class ViT(nn.Module):
             found += block.sites(f"blocks.{i}")
         return found + neck_sites(self.neck)
 
+    def stages(self) -> list[str]:
+        """Blocks of global attention, which end a stage each; the last block where there is none."""
+        found = [f"blocks.{i}" for i in self.config.global_blocks]
+        return found or [f"blocks.{len(self.blocks) - 1}"]
+
+    def units(self) -> list[str]:
+        """Parts that pictures pass one after the other, each taking what the one before gave, up to the neck; the patch
+        embedding, to which positions are added, stands before them."""
+        return [*(f"blocks.{i}" for i in range(len(self.blocks))), "neck"]
+
 
 def load_vit(config: ViTConfig, state: dict[str, Tensor]) -> ViT:
     """A ViT in evaluation mode with the published weights ``state`` (SAM's names, without a prefix).

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
+from dfqsam.sam.decode import decode
 from dfqsam.sam.model import Sam, scale
 from dfqsam.synth import jitter, losses
 from dfqsam.synth.checkpointing import checkpointed
-from dfqsam.synth.decode import decode
 from dfqsam.synth.device import device_of
 from dfqsam.synth.evolution import grow
 from dfqsam.synth.layouts import boxes_of, present, random_layouts

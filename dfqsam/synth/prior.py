@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqsam.synth.decode import decode, decode_points
+from dfqsam.sam.decode import decode, decode_points
 from dfqsam.synth.layouts import boxes_of, present
 
 AREAS = (0.002, 0.30)

@@ -15,8 +15,8 @@ from dfqsam.export.census import census, integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity, float_inputs
 from dfqsam.export.trace import export_encoder
+from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.passes import quantize_encoder, quantized_layers
 from tests.small import tiny_encoder
 
 

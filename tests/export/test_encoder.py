@@ -11,7 +11,7 @@ from dfqsam.export.census import census, integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity, open_session, relative_error, require_parity
 from dfqsam.export.trace import export_encoder
-from dfqsam.quant.passes import quantize_encoder
+from dfqsam.quant.encoder import quantize_encoder
 from tests.small import tiny_encoder
 
 

@@ -7,7 +7,7 @@ from dfqsam.export.census import census, integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity
 from dfqsam.export.trace import export_encoder
-from dfqsam.quant.passes import quantize_encoder
+from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.sam.model import scale
 from dfqsam.sam.preprocessing import SAM
 from dfqsam.sam.vit import Attention, ViT, ViTConfig

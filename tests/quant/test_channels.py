@@ -1,11 +1,12 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfqsam.quant.channels import channel_scales, search_channels
-from dfqsam.quant.grid import Affine, fake_quantize
-from dfqsam.quant.layers import QuantizedConv
+from dfqsam.quant.channels import channel_scales, search_channels, search_divisors
+from dfqsam.quant.grid import Affine, fake_quantize, weight_scales
+from dfqsam.quant.layers import QuantizedConv, QuantizedLinear
 from dfqsam.quant.ranges import search_range
 from dfqsam.sam.sites import ChannelsLastConv
 
@@ -54,3 +55,42 @@ def test_a_depthwise_convolution_with_divisors_is_the_same_convolution():
     expected = F.conv2d(x.permute(0, 3, 1, 2), weight, conv.bias, stride=2, padding=1, groups=3).permute(0, 2, 3, 1)
     assert layer(x).shape == conv(x).shape
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def uneven(seed: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights 12 x 16 and inputs 2000 x 16 whose channels differ by exp(spread * normal)."""
+    generator = torch.Generator().manual_seed(seed)
+    gains = (spread * torch.randn(16, generator=generator)).exp()
+    values = torch.randn(2000, 16, generator=generator).relu() * gains
+    return torch.randn(12, 16, generator=generator), values
+
+
+def output_error(weight, values, divisor, grid, bits):
+    """Squared error of a quantized matrix's outputs, computed by the layer itself."""
+    linear = torch.nn.Linear(16, 12, bias=False)
+    linear.weight.data = weight
+    scaled = weight if divisor is None else weight * divisor
+    layer = QuantizedLinear.of(linear, weight_scales(scaled, bits, pairs=True), grid, bits, divisor)
+    with torch.no_grad():
+        return float((layer(values) - values @ weight.T).square().mean())
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (8, 4), (4, 8), (4, 4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_inputs_of_a_matrix_are_divided_where_its_outputs_get_better(seed, bits):
+    weight, values = uneven(seed, 1.5)
+    divisor, grid = search_divisors(weight, values, *bits)
+    plain = output_error(weight, values, None, search_range(values, bits[1]), bits[0])
+    if divisor is None:
+        assert bits[0] < bits[1]  # uneven weights cost more than even inputs win
+    else:
+        assert bool((divisor > 0).all())
+        assert output_error(weight, values, divisor, grid, bits[0]) < 0.95 * plain
+
+
+def test_even_channels_are_left_alone():
+    weight, _ = uneven(0, 0.0)
+    values = torch.rand(2000, 16, generator=torch.Generator().manual_seed(0))
+    divisor, grid = search_divisors(weight, values, 8, 8)
+    assert divisor is None
+    assert grid == search_range(values, 8)

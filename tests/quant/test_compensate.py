@@ -7,10 +7,10 @@ from torch import nn
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError
 from dfqsam.quant.compensate import compensate
+from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.grid import affine, weight_scales
 from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import QuantizedLinear, require_on_grid
-from dfqsam.quant.passes import quantize_encoder, quantized_layers
 from dfqsam.sam.sites import Site
 from dfqsam.sam.vit import ViT, ViTConfig
 from dfqsam.synth.shapes import shapes
@@ -29,7 +29,7 @@ def error(reference: nn.Module, encoder: nn.Module, images: torch.Tensor) -> flo
         return float((encoder(images) - true).norm() / true.norm())
 
 
-@pytest.mark.parametrize(("make", "profile"), [(tiny_encoder, "w4a8"), (tiny_encoder, "w8a8"), (tiny_vit, "W4A4")])
+@pytest.mark.parametrize(("make", "profile"), [(tiny_encoder, "w4a8"), (tiny_encoder, "w6a6"), (tiny_vit, "W4A4")])
 def test_embeddings_of_other_pictures_come_closer_and_weights_stay_on_their_grids(make, profile):
     reference = make()
     images = shapes(8, 64, 0) - 0.5
@@ -40,7 +40,7 @@ def test_embeddings_of_other_pictures_come_closer_and_weights_stay_on_their_grid
     report = compensate(reference, encoder, encoder.sites(), list(images[:, None]), 6)
     assert error(reference, encoder, others) < 0.9 * before
     require_on_grid(encoder)
-    assert set(report) == set(quantized_layers(encoder))
+    assert set(report) == {name for name, layer in quantized_layers(encoder).items() if layer.weight_bits < 8}
     assert all(entry.after <= entry.before for entry in report.values())
     assert any(entry.damping is not None for entry in report.values())
 
@@ -63,7 +63,7 @@ def test_a_layer_that_writes_to_a_stream_makes_up_for_what_is_wrong_in_it():
     errors = {}
     for stream in ("branch", None):
         encoder = copy.deepcopy(reference)
-        for name, bits in (("first", 2), ("second", 8)):
+        for name, bits in (("first", 2), ("second", 7)):
             linear, grid = getattr(encoder, name), affine(-1.5, 1.5, 8)
             made = QuantizedLinear.of(linear, weight_scales(linear.weight, bits, pairs=True), grid, bits)
             setattr(encoder, name, made)

@@ -7,9 +7,9 @@ from torch import nn
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError
 from dfqsam.quant.correction import channel_means, correct_biases
+from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.grid import Affine
 from dfqsam.quant.layers import QuantizedLinear
-from dfqsam.quant.passes import quantize_encoder, quantized_layers
 from tests.small import tiny_encoder
 
 FIT = 3
@@ -41,14 +41,16 @@ def outputs(encoder: nn.Module, names: list[str], images: torch.Tensor) -> dict[
 
 
 def test_channel_means_agree_on_the_images_to_fit_wherever_a_correction_was_kept(corrected):
-    reference, _, encoder, images, report = corrected
+    reference, plain, encoder, images, report = corrected
     assert set(report) == set(quantized_layers(encoder))
     kept = [name for name, entry in report.items() if entry.kept]
     assert kept
-    true, ours = outputs(reference, kept, images), outputs(encoder, kept, images)
+    true, ours, before = (outputs(model, kept, images) for model in (reference, encoder, plain))
     for name in kept:
-        gap = channel_means(ours[name][:FIT]) - channel_means(true[name][:FIT])
-        assert float(gap.abs().max()) < 1e-5
+        wanted = channel_means(true[name][:FIT])
+        gap, was = (float((channel_means(found[name][:FIT]) - wanted).norm()) for found in (ours, before))
+        # Added to the bias in place of the output, a correction may turn a value over to the next step of a grid.
+        assert gap < 0.05 * was
 
 
 def test_only_what_helps_the_held_out_images_is_kept_and_the_rest_is_as_before(corrected):

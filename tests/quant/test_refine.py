@@ -3,9 +3,9 @@ import copy
 import torch
 
 from dfqsam.config import QuantConfig
+from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.grid import affine
-from dfqsam.quant.passes import quantize_encoder
-from dfqsam.quant.polish import polish
+from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.refine import refine_ranges, stem_sites
 from tests.small import tiny_encoder
 
@@ -43,13 +43,15 @@ def test_a_stem_in_full_precision_is_left_alone():
     assert refine_ranges(reference, copy.deepcopy(reference), stem_sites(reference.sites()), images) == {}
 
 
-def test_polishing_does_what_the_settings_say():
+def test_passes_that_are_asked_for_mend_and_no_others_do():
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     batches = list(images[:, None])
     reference, encoder = quantized(images)
     plain = copy.deepcopy(encoder)
-    off = QuantConfig(refine=False, bias_correction=False)
-    assert polish(reference, encoder, encoder.sites(), batches, off, True) == 0
+    work = Work(reference, encoder, encoder.sites(), encoder.units(), encoder.stages(), batches, any_resolution=True)
+    assert mend(work, ()) == {}
     assert torch.equal(encoder(images), plain(images))
-    assert polish(reference, encoder, encoder.sites(), batches, QuantConfig(), True) > 0
+    done = mend(work, QuantConfig().passes)
+    assert tuple(done) == QuantConfig().passes
+    assert done["biases"] > 0
     assert error(reference, encoder, images) < error(reference, plain, images)

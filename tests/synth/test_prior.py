@@ -1,9 +1,9 @@
 import torch
 import torch.nn.functional as F
 
+from dfqsam.sam.decode import decode, decode_points
 from dfqsam.sam.model import _prompt_modules
 from dfqsam.synth import prior as prior_module
-from dfqsam.synth.decode import decode, decode_points
 from dfqsam.synth.layouts import random_layouts
 from dfqsam.synth.prior import AREAS, SAMSelfPrior, asked_boxes, asked_points, sure
 

@@ -7,10 +7,10 @@ import torch
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError, ParityError
 from dfqsam.quant.build import site_bits
+from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.layers import QuantizedConv, on_grid, require_on_grid
 from dfqsam.quant.logarithmic import LogSqrt2
 from dfqsam.quant.observe import observe
-from dfqsam.quant.passes import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.rounding import round_to_grid, round_weights

@@ -1,0 +1,41 @@
+"""The ladder from plain rounding upwards, by name: what each rung sets apart from :class:`QuantConfig`'s defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dfqsam.config import PRESETS, QuantConfig
+from dfqsam.errors import InputError
+
+CORRECTED = "corrected"  # what calibration sources are compared at
+# Each adds one thing to the one before it; reparameterization is a dimension of its own.
+RUNGS: dict[str, dict[str, Any]] = {
+    "nearest": {"channel_scales": False, "passes": ()},
+    CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"]},
+    "channel-scales": {"passes": PRESETS["plain"]},
+    "weights": {"passes": PRESETS["fast"]},
+    "blocks": {"passes": ("ranges", "weights", "blocks", "biases")},
+    "distillation": {"passes": ("ranges", "weights", "distillation", "biases")},
+    "blocks+distillation": {"passes": ("ranges", "weights", "blocks", "distillation", "biases")},
+}
+TITLES = {
+    "nearest": "round to nearest",
+    CORRECTED: "+ ranges of the stem, biases",
+    "channel-scales": "+ channel scales",
+    "weights": "+ compensated weights (preset fast)",
+    "blocks": "+ blocks reconstructed",
+    "distillation": "weights + distillation",
+    "blocks+distillation": "+ both",
+}
+
+
+def config_of(column: str, rung: str, reparameterize: str | None) -> QuantConfig:
+    """The settings ``column`` (see :meth:`QuantConfig.of`) on a rung.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if rung not in RUNGS:
+        raise InputError(f"There is no rung {rung!r}; choose among {', '.join(RUNGS)}.")
+    return replace(QuantConfig.of(column), reparameterize=reparameterize, **RUNGS[rung])

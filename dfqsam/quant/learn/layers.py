@@ -1,0 +1,152 @@
+"""Stand-ins for quantized modules, in which what was fixed is a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace as changed
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfqsam.quant.grid import Affine, pair_safe
+from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear, replace
+from dfqsam.quant.learn.steps import dropped, hard_codes, interval, latent_codes, log_straight, round_to_step
+from dfqsam.quant.logarithmic import LogSqrt2
+from dfqsam.quant.product import QuantizedProduct
+
+PULL = 0.45  # how near to being turned over a weight may start
+
+
+class LearnedLayer(nn.Module):
+    """A quantized layer whose codes, activation step and bias are learned.
+
+    Attributes:
+        soft: compute with the latent codes as they are, somewhere between two integers each, so that rounding errors
+            can make up for each other while they are learned; otherwise, and once hardened, with integers.
+        lower: G x N/G x K, the smaller of the two integers that a code may become.
+        latent: G x N/G x K, what the codes are rounded from.
+        widening: logarithm of the factor that the activation step has grown by.
+        shift: N, what the bias gains, in units of ``unit``.
+        unit: the spread of the outputs, found when the first ones are seen, so that shifts need no scale of their own.
+        drop: share of the activations that stay unrounded, for as long as the layer is in training mode.
+    """
+
+    def __init__(self, layer: QuantizedLayer, drop: float = 0.0) -> None:
+        super().__init__()
+        self.layer, self.drop, self.soft = layer, drop, False
+        scale = layer.scale.reshape(*layer.origin.shape[:2], 1)
+        codes = (layer.weights() / scale).round()
+        self.lower = interval(codes, layer.origin, scale, layer.weight_bits)
+        self.latent = nn.Parameter(latent_codes(layer.origin, codes, scale, PULL))
+        self.widening = nn.Parameter(torch.zeros(()))
+        self.shift = nn.Parameter(torch.zeros(len(layer.scale)))
+        self.unit = 0.0
+
+    def codes(self) -> Tensor:
+        """G x N/G x K, as floats."""
+        if self.soft:
+            return self.latent
+        codes = hard_codes(self.latent, self.layer.weight_bits)
+        if isinstance(self.layer, QuantizedLinear) and self.layer.weight_bits == 8:
+            safe = pair_safe(codes.detach().flatten(0, 1)).reshape(codes.shape)
+            codes = codes + (safe - codes.detach())
+        return codes
+
+    def step(self) -> Tensor:
+        return self.layer.grid.scale * self.widening.exp()
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        rounded = round_to_step(x, self.step(), self.layer.grid)
+        return dropped(rounded, x, self.drop if self.training else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        kernel = self.codes() * layer.scale.reshape(*self.latent.shape[:2], 1)
+        if layer.divisor is not None:
+            x = x / layer.divisor
+        if isinstance(layer, QuantizedConv):
+            kernel = kernel.reshape(layer.codes.shape)
+            rounded = self._rounded(x.permute(0, 3, 1, 2))
+            y = F.conv2d(rounded, kernel, stride=layer.stride, padding=layer.padding, groups=layer.groups)
+            y = y.permute(0, 2, 3, 1)
+        else:
+            y = F.linear(self._rounded(x), kernel[0])
+        if not self.unit:
+            self.unit = max(float(y.detach().std()), 1e-8)
+        y = y + self.shift * self.unit
+        return y if layer.bias is None else y + layer.bias.reshape(-1)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Brings latent codes that a step has moved too far back between their two integers."""
+        self.latent.copy_(torch.minimum(torch.maximum(self.latent, self.lower), self.lower + 1))
+
+    @torch.no_grad()
+    def harden(self) -> QuantizedLayer:
+        """Writes what was learned into the quantized layer, and returns it."""
+        layer, grid, self.soft = self.layer, self.layer.grid, False
+        layer.set_weights(self.codes(), layer.scale.reshape(self.latent.shape[:2]))
+        layer.grid = changed(grid, scale=float(self.step()))
+        if bool(self.shift.any()):
+            layer.add_bias(self.shift * self.unit)
+        return layer
+
+
+class LearnedProduct(nn.Module):
+    """A quantized product whose steps are learned; the logarithmic grid of a softmax stays as it is."""
+
+    def __init__(self, product: QuantizedProduct) -> None:
+        super().__init__()
+        self.product = product
+        self.widening = nn.Parameter(torch.zeros(2))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        left, right = self.product.left, self.product.right
+        if isinstance(left, LogSqrt2):
+            first = log_straight(a, left)
+        else:
+            first = round_to_step(a, left.scale * self.widening[0].exp(), left)
+        return first @ round_to_step(b, right.scale * self.widening[1].exp(), right)
+
+    @torch.no_grad()
+    def harden(self) -> QuantizedProduct:
+        """Writes what was learned into the quantized product, and returns it."""
+        factors, product = self.widening.exp().tolist(), self.product
+        if isinstance(product.left, Affine):
+            product.left = changed(product.left, scale=_float32(product.left.scale * factors[0]))
+        product.right = changed(product.right, scale=_float32(product.right.scale * factors[1]))
+        return product
+
+
+Learned = LearnedLayer | LearnedProduct
+
+
+def _float32(value: float) -> float:
+    """The float32 next to ``value``: what the deployed graph multiplies with."""
+    return float(torch.tensor(value, dtype=torch.float32))
+
+
+@contextmanager
+def learning(root: nn.Module, drop: float = 0.0) -> Iterator[dict[str, Learned]]:
+    """Puts learned stand-ins in the place of all quantized modules of ``root`` for as long as the block runs, and at
+    its end the quantized ones back, with what was learned; as they were when the block fails.
+
+    Args:
+        drop: see :class:`LearnedLayer`.
+    """
+    kinds = (QuantizedLayer, QuantizedProduct)
+    found = {name: module for name, module in root.named_modules() if isinstance(module, kinds)}
+    made: dict[str, Learned] = {}
+    for name, module in found.items():
+        made[name] = LearnedLayer(module, drop) if isinstance(module, QuantizedLayer) else LearnedProduct(module)
+        replace(root, name, made[name])
+    try:
+        yield made
+        for learned in made.values():
+            learned.harden()
+    finally:
+        for name, module in found.items():
+            replace(root, name, cast(nn.Module, module))

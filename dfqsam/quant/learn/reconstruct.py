@@ -1,0 +1,235 @@
+"""Block reconstruction: the quantized weights, steps and biases of a block are fitted until it gives what it gave.
+
+Blocks are taken in the order of execution, each fed with what the finished ones before it give, so that it can make up
+for their errors. Sources: AdaRound (Nagel et al., ICML 2020), BRECQ (Li et al., ICLR 2021), QDrop (Wei et al., ICLR
+2022). A code moves between two neighbouring integers and is driven to one of them; projection onto that interval stands
+in for AdaRound's rectified sigmoid. (Integers from the first step on, with gradients passed straight through, do harm
+here: codes that came of compensation depend on each other, and many turn over at once.) What is judged, on images that
+were kept out of the fit, is the hardened block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dfqsam.quant.learn.fit import Learning, optimiser_of, restore, state_of
+from dfqsam.quant.learn.interaction import prompt_loss
+from dfqsam.quant.learn.layers import LearnedLayer, learning
+from dfqsam.quant.learn.steps import dropped, undecided
+from dfqsam.sam.prompter import Prompter
+
+WARM = 0.2  # share of the steps before codes are driven to decide
+JUDGED = 4  # parts of each held-out image that judge, where parts are taken
+
+
+@dataclass(frozen=True)
+class Fit(Learning):
+    """How a block is fitted; see :class:`Learning`.
+
+    Attributes:
+        drop: QDrop's share of unrounded activations while fitting.
+        decide: weight of AdaRound's regulariser, after a fifth of the steps, relative to the error at the start.
+        prompts: random prompts an image in the prompt-aware term.
+        prompt_weight: of that term beside the block's own error.
+    """
+
+    steps: int = 200
+    batch: int = 2
+    codes: float = 1e-2
+    ranges: float = 2e-3
+    biases: float = 2e-3
+    drop: float = 0.5
+    decide: float = 0.1
+    prompts: int = 2
+    prompt_weight: float = 0.1
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What became of one unit: its relative squared error on held-out images, before and after, and the steps taken.
+
+    ``after`` equals ``before`` where no state was better; the unit is then as it was.
+    """
+
+    before: float
+    after: float
+    steps: int
+
+
+def reconstruct(
+    reference: nn.Module,
+    encoder: nn.Module,
+    units: Sequence[str],
+    batches: Sequence[Tensor],
+    fit: int,
+    settings: Fit = Fit(),
+    prompter: Prompter | None = None,
+    crop: int | None = None,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, Reconstruction]:
+    """Fits the quantized modules of ``encoder``, in place, unit after unit.
+
+    Args:
+        reference: the encoder in full precision.
+        units: names of parts of both that images pass one after the other; the last one is the neck.
+        batches: normalised images, each 1 x 3 x S x S; the first ``fit`` are fitted on, the others judge.
+        prompter: None for no prompt-aware term. Where given, units whose output the neck can read, and the neck, have
+            one: what the full-precision neck and decoder make of the output for random prompts.
+        crop: side, in tokens, of the random parts of larger grids that are fitted on; only where the units take grids
+            of any size. None for whole images.
+        advance: called after every unit.
+    """
+    first = units[0]
+    with torch.no_grad():
+        true = [_entering(reference, first, batch) for batch in batches]
+        ours = [_entering(encoder, first, batch) for batch in batches]
+    report: dict[str, Reconstruction] = {}
+    neck = reference.get_submodule(units[-1])
+    for number, name in enumerate(units):
+        plain, unit = reference.get_submodule(name), encoder.get_submodule(name)
+        with torch.no_grad():
+            wanted = [plain(x) for x in true]
+        tail = None if prompter is None else _tail(neck, name == units[-1], wanted[0])
+        task = _Task(plain, ours, true, wanted, fit, crop, None if tail is None else prompter, tail)
+        with torch.enable_grad():
+            entry = _fit_unit(unit, task, settings, seed + number)
+        if entry is not None:
+            report[name] = entry
+        with torch.no_grad():
+            true, ours = wanted, [unit(x) for x in ours]
+        advance()
+    return report
+
+
+@dataclass
+class _Task:
+    """Of a unit: what enters it, quantized (``ours``) and true, what it should give, and who reads that."""
+
+    plain: nn.Module
+    ours: list[Tensor]
+    true: list[Tensor]
+    wanted: list[Tensor]
+    fit: int
+    crop: int | None
+    prompter: Prompter | None
+    tail: Callable[[Tensor], Tensor] | None
+
+    @torch.no_grad()
+    def sample(self, i: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of image ``i``: what enters, quantized and true, and what should come out; of a random part of it, where the
+        grid is larger than ``crop``."""
+        ours, true = self.ours[i], self.true[i]
+        height, width = ours.shape[1:3]
+        if self.crop is None or max(height, width) <= self.crop:
+            return ours, true, self.wanted[i]
+        side = self.crop
+        top, left = (int(torch.randint(max(n - side, 0) + 1, (), generator=generator)) for n in (height, width))
+        part = (slice(None), slice(top, top + side), slice(left, left + side))
+        return ours[part], true[part], self.plain(true[part])
+
+    @torch.no_grad()
+    def error(self, unit: nn.Module) -> float:
+        """Relative squared error on the held-out images, the same parts of them every time."""
+        generator = torch.Generator().manual_seed(0)
+        wrong, size = 0.0, 0.0
+        for i in range(self.fit, len(self.ours)):
+            for _ in range(1 if self.prompter is not None else JUDGED):
+                x, _, y = self.sample(i, generator)
+                wrong += float((unit(x) - y).double().square().sum())
+                size += float((y - y.mean((0, 1, 2))).double().square().sum())
+                if x.shape == self.ours[i].shape:
+                    break
+        return wrong / max(size, 1e-30)
+
+    def prompt_term(self, output: Tensor, wanted: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        assert self.prompter is not None
+        assert self.tail is not None
+        prompts = self.prompter.draw(count, generator).to(output.device)
+        with torch.no_grad():
+            true = self.prompter.ask(self.tail(wanted), prompts)
+        return prompt_loss(self.prompter.ask(self.tail(output), prompts), true)
+
+
+def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconstruction | None:
+    """Fits ``unit`` in place; None where it holds nothing quantized."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # of what is dropped
+    spread = torch.cat([y.flatten(0, 2) for y in task.wanted[: task.fit]]).var(0).mean().clamp_min(1e-12)
+    with learning(unit, settings.drop) as learned:
+        if not learned:
+            return None
+        optimiser = optimiser_of(learned, settings)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+        layers = [module for module in learned.values() if isinstance(module, LearnedLayer)]
+        before = least = task.error(unit.eval())
+        best, stale, taken = state_of(learned), 0, 0
+        price = 0.0
+        for taken in range(1, settings.steps + 1):
+            unit.train()
+            for layer in layers:
+                layer.soft = True
+            for i in torch.randint(task.fit, (settings.batch,), generator=generator).tolist():
+                ours, true, wanted = task.sample(i, generator)
+                output = unit(dropped(ours, true, settings.drop))
+                loss = (output - wanted).square().mean() / spread
+                price = price or float(loss.detach())
+                if task.prompter is not None:
+                    term = task.prompt_term(output, wanted, settings.prompts, generator)
+                    loss = loss + settings.prompt_weight * term
+                (loss / settings.batch).backward()
+            progress = (taken / settings.steps - WARM) / (1 - WARM)
+            if progress > 0 and settings.decide:
+                sharpness = 2 + 18 * (1 - progress)
+                unsure = [undecided(layer.latent - layer.lower, sharpness) for layer in layers]
+                (settings.decide * price * torch.stack(unsure).mean()).backward()
+            optimiser.step()
+            for layer in layers:
+                layer.project()
+            schedule.step()
+            optimiser.zero_grad(set_to_none=True)
+            if taken % max(1, settings.steps // settings.checks) == 0:
+                for layer in layers:
+                    layer.soft = False
+                now, stale = task.error(unit.eval()), stale + 1
+                if now < least:
+                    least, best, stale = now, state_of(learned), 0
+        unit.eval()
+        restore(learned, best)
+    return Reconstruction(before, least, taken)
+
+
+def _entering(encoder: nn.Module, name: str, batch: Tensor) -> Tensor:
+    """What enters the part ``name`` of ``encoder``; what comes after it is not computed."""
+    seen: list[Tensor] = []
+
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+        raise _Reached
+
+    handle = encoder.get_submodule(name).register_forward_pre_hook(hook)
+    try:
+        encoder(batch)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+class _Reached(Exception):  # noqa: N818  (no error, a way out)
+    pass
+
+
+def _tail(neck: nn.Module, is_neck: bool, output: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """From a unit's output to an embedding, 1 x 256 x E x E; None where the neck cannot read it."""
+    if is_neck:
+        return lambda y: y.permute(0, 3, 1, 2)
+    reader = neck.get_submodule("0")
+    if getattr(reader, "in_features", None) != output.shape[-1]:
+        return None
+    return lambda y: neck(y).permute(0, 3, 1, 2)

@@ -1,0 +1,87 @@
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dfqsam.config import QuantConfig
+from dfqsam.quant.encoder import quantize_encoder, quantized_layers
+from dfqsam.quant.layers import require_on_grid
+from dfqsam.quant.learn.interaction import prompt_loss
+from dfqsam.quant.learn.layers import LearnedLayer
+from dfqsam.quant.learn.reconstruct import Fit, reconstruct
+from dfqsam.synth.shapes import shapes
+from tests.quant.test_compensate import error, tiny_vit
+from tests.small import tiny_encoder
+from tests.small_sam import tiny_sam
+
+QUICK = Fit(steps=40, checks=4)
+
+
+@pytest.mark.parametrize(("make", "crop", "profile"), [(tiny_encoder, 8, "w4a4"), (tiny_vit, None, "W4A4")])
+def test_blocks_come_closer_on_other_pictures_and_weights_end_on_their_grids(make, crop, profile):
+    reference = make()
+    images = list(shapes(8, 64, 0)[:, None] - 0.5)
+    encoder = copy.deepcopy(reference)
+    quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of(profile))
+    others, plain = shapes(4, 64, 100) - 0.5, copy.deepcopy(encoder)
+    report = reconstruct(reference, encoder, encoder.units(), images, 6, QUICK, crop=crop)
+    assert error(reference, encoder, others) < 0.97 * error(reference, plain, others)
+    require_on_grid(encoder)
+    assert not any(isinstance(module, LearnedLayer) for module in encoder.modules())
+    assert all(entry.after <= entry.before for entry in report.values())
+    # What stays in full precision is not fitted.
+    assert set(report) == {name for name in encoder.units() if quantized_layers(encoder.get_submodule(name))}
+
+
+def test_units_stand_in_a_row():
+    for encoder in (tiny_encoder(), tiny_vit()):
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def hook(_module, inputs, output, seen=seen):
+            seen.append((inputs[0], output))
+
+        for name in encoder.units():
+            encoder.get_submodule(name).register_forward_hook(hook)
+        with torch.no_grad():
+            embedding = encoder(shapes(1, 64, 0))
+        assert len(seen) == len(encoder.units())
+        assert all(torch.equal(before[1], after[0]) for before, after in pairwise(seen))
+        assert torch.equal(seen[-1][1].permute(0, 3, 1, 2), embedding)
+
+
+def test_a_rate_of_nothing_leaves_the_encoder_as_it_was():
+    reference, images = tiny_encoder(), list(shapes(3, 64, 0)[:, None] - 0.5)
+    encoder = copy.deepcopy(reference)
+    quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of("w4a8"))
+    before = copy.deepcopy(encoder.state_dict())
+    still = Fit(steps=4, checks=2, codes=0, ranges=0, biases=0)
+    report = reconstruct(reference, encoder, encoder.units(), images, 2, still)
+    assert all(entry.after == entry.before for entry in report.values())
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_the_same_seed_gives_the_same_weights():
+    sam = tiny_sam()
+    images = [sam.normalise(picture) for picture in shapes(4, 64, 0)[:, None]]
+    made = []
+    for _ in range(2):
+        encoder = copy.deepcopy(sam.encoder)
+        quantize_encoder(encoder, sam.sites(), images, len(images), QuantConfig.of("w4a8"))
+        reconstruct(sam.encoder, encoder, sam.units(), images, 3, Fit(steps=2, checks=1), sam.prompter)
+        made.append(encoder.state_dict())
+    assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())
+
+
+@torch.no_grad()
+def test_prompts_make_the_same_of_the_same_embedding_and_another_thing_of_another():
+    sam = tiny_sam()
+    embedding = torch.randn(2, 256, 16, 16, generator=torch.Generator().manual_seed(1))
+    prompts = sam.prompter.draw(3, torch.Generator().manual_seed(0))
+    assert prompts.shape == (3, 4)
+    assert bool((prompts[:, 2:] >= prompts[:, :2]).all())
+    answers = [sam.prompter.ask(embedding[i : i + 1], prompts) for i in range(2)]
+    assert answers[0].tokens.shape == (3, 256, 256)
+    assert answers[0].logits.shape == (3, 64, 64)
+    assert abs(float(prompt_loss(answers[0], answers[0]))) < 1e-6
+    assert float(prompt_loss(answers[1], answers[0])) > 1e-3

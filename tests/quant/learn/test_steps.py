@@ -1,0 +1,59 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfqsam.quant.grid import Affine, fake_quantize
+from dfqsam.quant.learn.steps import dropped, hard_codes, latent_codes, log_straight, round_straight, round_to_step
+from dfqsam.quant.logarithmic import LogSqrt2, fake_quantize_log
+
+
+@given(st.integers(2, 8), st.integers(0, 2**31), st.floats(1e-3, 10))
+def test_rounding_is_that_of_the_grid(bits, seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    x = 4 * torch.randn(50, generator=generator)
+    scale = float(torch.tensor(scale))
+    grid = Affine(scale, int(torch.randint(2**bits, (), generator=generator)), bits)
+    assert torch.equal(round_to_step(x, torch.tensor(scale), grid), fake_quantize(x, grid))
+
+
+def test_gradients_by_hand():
+    # Step 0.5, codes -1 to 2: -3 is cut off at -1, 0.2 rounds to 0, 0.7 to 1, 9 is cut off at 2.
+    x = torch.tensor([-3.0, 0.2, 0.7, 9.0], requires_grad=True)
+    step = torch.tensor(0.5, requires_grad=True)
+    weights = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    (weights * round_to_step(x, step, Affine(0.5, 1, 2))).sum().backward()
+    assert x.grad is not None
+    assert step.grad is not None
+    torch.testing.assert_close(x.grad, torch.tensor([0.0, 10.0, 100.0, 0.0]))
+    # -1 and 2 where cut off; inside, code - x / step: 0 - 0.4 and 1 - 1.4.
+    torch.testing.assert_close(step.grad, torch.tensor(-1.0 - 0.4 * 10 - 0.4 * 100 + 2 * 1000))
+
+
+def test_gradients_pass_straight_through_rounding():
+    x = torch.tensor([0.4, 0.6], requires_grad=True)
+    y = round_straight(x)
+    assert y.tolist() == [0.0, 1.0]
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 1.0]
+    grid = LogSqrt2(1.0, 4)
+    assert torch.equal(log_straight(x.detach(), grid), fake_quantize_log(x.detach(), grid))
+
+
+@given(st.integers(2, 8), st.integers(0, 2**31))
+def test_learning_starts_from_the_codes_wherever_their_weights_are(bits, seed):
+    generator = torch.Generator().manual_seed(seed)
+    origin = torch.randn(3, 4, 5, generator=generator)
+    scale = origin.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    limit = 2 ** (bits - 1) - 1
+    codes = torch.randint(-limit, limit + 1, origin.shape, generator=generator).float()
+    latent = latent_codes(origin, codes, scale, 0.45)
+    assert torch.equal(hard_codes(latent, bits), codes)
+    assert float((latent - codes).abs().max()) <= 0.4501
+
+
+def test_a_share_of_the_values_is_dropped():
+    torch.manual_seed(0)
+    x, rounded = torch.zeros(10_000), torch.ones(10_000)
+    assert abs(float(dropped(rounded, x, 0.25).mean()) - 0.75) < 0.02
+    assert dropped(rounded, x, 0.0) is rounded
