@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
-from dfqsam.quant.channels import search_channels, search_divisors
+from dfqsam.quant.channels import Matrix, search_channels, search_divisors, search_strength
 from dfqsam.quant.grid import weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.logarithmic import search_log_scale
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
-from dfqsam.quant.reparameterize import Rescaling, reparameterize
+from dfqsam.quant.reparameterize import Rescaling, moves_zero, reparameterize, rescaling
 from dfqsam.sam.sites import Site
 
 SOFTMAX_PRODUCT = "matmul_av"  # softmax times values, in every family
@@ -60,18 +60,22 @@ def build_layer(
     """
     layer = encoder.get_submodule(site.name)
     weight_bits, activation_bits = bits
+    compensated = "weights" in config.passes
     change = None
     if config.reparameterize is not None and site.norm is not None:
         norm = encoder.get_submodule(site.norm)
         assert isinstance(norm, nn.LayerNorm)
         assert isinstance(layer, nn.Linear | nn.Conv2d)
-        change = reparameterize(norm, layer, values, config.reparameterize, activation_bits)
+        change = rescaling(values, config.reparameterize, activation_bits, moves_zero(layer))
+        if config.channel_scales and isinstance(layer, nn.Linear):
+            matrix = Matrix.of(layer.weight, values - change.center, bits, compensated)
+            change = Rescaling(change.center, change.ratio ** search_strength(matrix, change.ratio))
+        reparameterize(norm, layer, change)
         values = change.apply(values)
     if isinstance(layer, nn.Linear):
         divisor, grid = None, None
         if config.channel_scales and site.norm is None and site.source != "image":
-            compensated = "weights" in config.passes
-            divisor, grid = search_divisors(layer.weight, values, weight_bits, activation_bits, compensated)
+            divisor, grid = search_divisors(Matrix.of(layer.weight, values, bits, compensated), values)
         grid = grid or search_range(values, activation_bits)
         weight = layer.weight if divisor is None else layer.weight * divisor
         scale = weight_scales(weight, weight_bits, pairs=True)

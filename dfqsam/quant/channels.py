@@ -8,6 +8,8 @@ uneven by it (SmoothQuant, arXiv 2211.10438, section 4), so that what is won on 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,8 @@ from dfqsam.quant.ranges import search_range
 
 # Share of its whole range that a channel's grid may cover; less cuts tails off and resolves the rest more finely.
 SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-POWERS = (1.0, 0.75, 0.5, 0.25)  # of the divisors that are tried for a matrix: the less, the evener its weights stay
+# Of the spread of channels that a matrix may take up; the less, the evener its weights stay.
+POWERS = (1.0, 0.75, 0.5, 0.25)
 WORTH = 0.9  # a division has to leave less than this share of the error, for it costs time on the device
 JUDGED = 8192  # rows that divisors for a matrix are judged on
 
@@ -77,45 +80,71 @@ def search_channels(values: Tensor, bits: int) -> tuple[Tensor, Affine]:
     return scale / step, Affine(step, zero_point, bits)
 
 
-def search_divisors(
-    weight: Tensor, values: Tensor, weight_bits: int, activation_bits: int, compensated: bool = True
-) -> tuple[Tensor | None, Affine]:
-    """Divisors (K, positive) for the inputs of a matrix and the grid for ``values / divisors``; None and the grid for
-    ``values`` where no division is worth it.
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix and a sample of its inputs, for judging divisors by the squared error of the outputs: that of rounded
+    activations and that of rounded weights together.
 
-    Judged by the squared error of the outputs, that of rounded activations and that of rounded weights together.
-
-    Args:
+    Attributes:
         weight: N x K.
-        values: rows x K.
+        values: rows x K, at most :data:`JUDGED` rows (:meth:`of` picks them).
         weight_bits, activation_bits: 2 to 8.
         compensated: whether the weights will be compensated (:mod:`dfqsam.quant.compensate`), which mends uneven
             columns so well that more can be moved into them.
     """
-    values = values.float()
-    few = values[torch.linspace(0, len(values) - 1, min(len(values), JUDGED)).long()]
-    moment = few.T @ few / len(few)
 
-    def weights_error(d: Tensor) -> float:
-        scaled, seen = (weight * d)[None], (moment / d[:, None] / d)[None]
-        scale = weight_scales(scaled[0], weight_bits, pairs=True)
-        if compensated:
-            codes = gptq(scaled, seen, scale[None], weight_bits, pairs=True)
+    weight: Tensor
+    values: Tensor
+    weight_bits: int
+    activation_bits: int
+    compensated: bool = True
+
+    @classmethod
+    def of(cls, weight: Tensor, values: Tensor, bits: tuple[int, int], compensated: bool = True) -> Matrix:
+        """With rows spread evenly over ``values`` (any number of rows x K); ``bits`` are of weights and activations."""
+        rows = torch.linspace(0, len(values) - 1, min(len(values), JUDGED)).long()
+        return cls(weight, values[rows].float(), *bits, compensated)
+
+    def error(self, divisors: Tensor, grid: Affine) -> float:
+        """Mean squared error, summed over outputs, with inputs divided by ``divisors`` (K) and rounded to ``grid``."""
+        rounded = fake_quantize(self.values / divisors, grid) * divisors
+        activations = float(((rounded - self.values) @ self.weight.T).square().mean(0).sum())
+        scaled, seen = (self.weight * divisors)[None], self.values / divisors
+        moment = (seen.T @ seen / len(seen))[None]
+        scale = weight_scales(scaled[0], self.weight_bits, pairs=True)
+        if self.compensated:
+            codes = gptq(scaled, moment, scale[None], self.weight_bits, pairs=True)
         else:
-            codes = weight_codes(scaled[0], scale, weight_bits, pairs=True)[None]
-        return float(weighted_error(codes * scale[:, None] - scaled, seen).sum())
+            codes = weight_codes(scaled[0], scale, self.weight_bits, pairs=True)[None]
+        return activations + float(weighted_error(codes * scale[:, None] - scaled, moment).sum())
 
-    def error(d: Tensor, grid: Affine) -> float:
-        rounding = ((fake_quantize(few / d, grid) * d - few) @ weight.T).square().mean(0).sum()
-        return weights_error(d) + float(rounding)
 
-    best, grid = None, search_range(values, activation_bits)
-    least = WORTH * error(torch.ones_like(few[0]), grid)
-    whole, own = search_channels(values, activation_bits)
+def search_divisors(matrix: Matrix, values: Tensor) -> tuple[Tensor | None, Affine]:
+    """Divisors (K, positive) for the inputs of ``matrix`` and the grid for ``values / divisors``; None and the grid for
+    ``values`` where no division is worth it.
+
+    Args:
+        values: rows x K, to search ranges in.
+    """
+    values, bits = values.float(), matrix.activation_bits
+    best, grid = None, search_range(values, bits)
+    least = WORTH * matrix.error(torch.ones_like(values[0]), grid)
+    whole, own = search_channels(values, bits)
     for power in POWERS:
         divisors = whole**power
-        candidate = own if power == 1 else search_range(values / divisors, activation_bits)
-        found = error(divisors, candidate)
+        candidate = own if power == 1 else search_range(values / divisors, bits)
+        found = matrix.error(divisors, candidate)
         if found < least:
             best, grid, least = divisors, candidate, found
     return best, grid
+
+
+def search_strength(matrix: Matrix, ratio: Tensor) -> float:
+    """The power of ``ratio`` (K, positive) that is best to divide the inputs of ``matrix`` by where that is free: 0 to
+    1. With fine activations and coarse weights it is low, the other way round high."""
+
+    def error(power: float) -> float:
+        divisors = ratio**power
+        return matrix.error(divisors, search_range(matrix.values / divisors, matrix.activation_bits))
+
+    return min((*POWERS, 0.0), key=error)

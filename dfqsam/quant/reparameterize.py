@@ -71,22 +71,21 @@ def rescaling(values: Tensor, target: str, bits: int, shifts: bool) -> Rescaling
     return Rescaling(scale * (common - zero), scale / target_of(scale, target))
 
 
+def moves_zero(reader: nn.Linear | nn.Conv2d) -> bool:
+    """Whether what ``reader`` reads may be shifted. A convolution that pads cannot have that: its zeros are zeros."""
+    return isinstance(reader, nn.Linear) or not any(int(p) for p in reader.padding)
+
+
 @torch.no_grad()
-def reparameterize(
-    norm: nn.LayerNorm, reader: nn.Linear | nn.Conv2d, values: Tensor, target: str = "center", bits: int = 8
-) -> Rescaling:
-    """Changes ``norm`` and ``reader`` in place, keeping what they compute together, and returns what was done.
+def reparameterize(norm: nn.LayerNorm, reader: nn.Linear | nn.Conv2d, change: Rescaling) -> None:
+    """Makes ``norm`` give what ``change`` says and ``reader`` undo it, in place; what they compute together stays.
 
     Args:
         norm: feeds ``reader`` and nothing else.
-        reader: a Linear, or a convolution. A convolution that pads gets no shift: its zeros are zeros of y.
-        values: rows x C, a sample of the norm's output.
-        target: ``center``, ``mean``, ``median`` or ``mad``.
-        bits: of the activations, for the zero points.
+        reader: a Linear, or a convolution.
+        change: without a shift where :func:`moves_zero` says so.
     """
-    shifts = isinstance(reader, nn.Linear) or not any(int(p) for p in reader.padding)
-    change = rescaling(values, target, bits, shifts)
-    if shifts:
+    if moves_zero(reader):
         matrix = reader.weight if isinstance(reader, nn.Linear) else reader.weight.sum((2, 3))
         shift = matrix @ change.center
         bias = shift if reader.bias is None else reader.bias + shift
@@ -94,4 +93,3 @@ def reparameterize(
     reader.weight.mul_(change.ratio.reshape(1, -1, *[1] * (reader.weight.dim() - 2)))
     norm.weight.div_(change.ratio)
     norm.bias.sub_(change.center).div_(change.ratio)
-    return change

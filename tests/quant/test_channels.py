@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfqsam.quant.channels import channel_scales, search_channels, search_divisors
+from dfqsam.quant.channels import Matrix, channel_scales, search_channels, search_divisors, search_strength
+from dfqsam.quant.gptq import gptq_with_scales
 from dfqsam.quant.grid import Affine, fake_quantize, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLinear
 from dfqsam.quant.ranges import search_range
@@ -79,7 +80,7 @@ def output_error(weight, values, divisor, grid, bits):
 @pytest.mark.parametrize("seed", range(4))
 def test_inputs_of_a_matrix_are_divided_where_its_outputs_get_better(seed, bits):
     weight, values = uneven(seed, 1.5)
-    divisor, grid = search_divisors(weight, values, *bits)
+    divisor, grid = search_divisors(Matrix.of(weight, values, bits, compensated=False), values)
     plain = output_error(weight, values, None, search_range(values, bits[1]), bits[0])
     if divisor is None:
         assert bits[0] < bits[1]  # uneven weights cost more than even inputs win
@@ -88,9 +89,34 @@ def test_inputs_of_a_matrix_are_divided_where_its_outputs_get_better(seed, bits)
         assert output_error(weight, values, divisor, grid, bits[0]) < 0.95 * plain
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_that_will_be_compensated_take_more_up(seed):
+    weight, values = uneven(seed, 1.5)
+    divisor, grid = search_divisors(Matrix.of(weight, values, (4, 4)), values)
+    assert divisor is not None
+
+    def error(d: torch.Tensor, grid: Affine) -> float:
+        """Squared error of outputs with compensated weights, by another route than the search's own."""
+        inputs = values / d
+        moment = (inputs.T @ inputs / len(inputs))[None]
+        codes, scale = gptq_with_scales((weight * d)[None], moment, 4, pairs=True)
+        found = fake_quantize(inputs, grid) @ (codes * scale[..., None])[0].T
+        return float((found - values @ weight.T).square().mean())
+
+    assert error(divisor, grid) < 0.7 * error(torch.ones(16), search_range(values, 4))
+
+
 def test_even_channels_are_left_alone():
     weight, _ = uneven(0, 0.0)
     values = torch.rand(2000, 16, generator=torch.Generator().manual_seed(0))
-    divisor, grid = search_divisors(weight, values, 8, 8)
+    divisor, grid = search_divisors(Matrix.of(weight, values, (8, 8)), values)
     assert divisor is None
     assert grid == search_range(values, 8)
+
+
+def test_fine_activations_leave_weights_even_and_coarse_ones_do_not():
+    weight, values = uneven(0, 1.0)
+    ratio = values.amax(0) / values.amax(0).mean()
+    strengths = [search_strength(Matrix.of(weight, values, bits), ratio) for bits in ((4, 8), (4, 4), (8, 4))]
+    assert strengths == sorted(strengths)
+    assert strengths[0] < 0.5 < strengths[2]

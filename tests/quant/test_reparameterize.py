@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dfqsam.config import TARGETS
 from dfqsam.quant.observe import observe
-from dfqsam.quant.reparameterize import channel_grids, reparameterize, rescaling, target_of
+from dfqsam.quant.reparameterize import channel_grids, moves_zero, reparameterize, rescaling, target_of
 from dfqsam.sam.vit import Attention, ViT, ViTConfig
 from tests.small import tiny_encoder
 
@@ -38,7 +38,8 @@ def test_the_encoder_computes_what_it_computed(make, count, target):
     for site in fed:
         values = samples[site.name]
         reader = encoder.get_submodule(site.name)
-        change = reparameterize(encoder.get_submodule(site.norm), reader, values, target, 8)
+        change = rescaling(values, target, 8, moves_zero(reader))
+        reparameterize(encoder.get_submodule(site.norm), reader, change)
         spread = (values.amax(0) - values.amin(0)) / change.ratio
         old = values.amax(0) - values.amin(0)
         assert spread.max() / spread.min() < old.max() / old.min()
@@ -74,7 +75,7 @@ def test_centred_channels_have_equal_reach():
     encoder = tiny_encoder()
     site = next(site for site in encoder.sites() if site.norm)
     values = observe(encoder, [site.name], [torch.rand(1, 3, 64, 64)], 1, 1 << 20)[site.name]
-    change = reparameterize(encoder.get_submodule(site.norm), encoder.get_submodule(site.name), values)
+    change = rescaling(values, "center", 8, moves_zero(encoder.get_submodule(site.name)))
     reach = change.apply(values).abs().amax(0)
     assert float(reach.max() / reach.min()) < 1.01
 
