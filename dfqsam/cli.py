@@ -136,6 +136,9 @@ def quantize(
     checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
     preset: Annotated[str, typer.Option(help=f"How long it is mended: {', '.join(PRESETS)}.")] = "fast",
+    target_size: Annotated[
+        float | None, typer.Option(min=0.01, help="MB (10^6 bytes) of the encoder's file; layers get 4 or 8 bits.")
+    ] = None,
     method: Method = SynthesisConfig.method,
     images: Images = SynthesisConfig.images,
     seed: Seed = 0,
@@ -164,6 +167,7 @@ def quantize(
         output,
         profile=profile,
         preset=preset,
+        target_bytes=None if target_size is None else int(target_size * 1e6),
         synthesis=synthesis,
         calibration=calibration,
         resynthesize=resynthesize,

@@ -38,6 +38,7 @@ class QuantConfig:
         weight_bits: 2 to 8; symmetric, one scale per output channel.
         activation_bits: 2 to 8; affine, one scale and zero point per tensor.
         gelu_bits: of activations behind a GELU. The deployable profiles give them 8 (integer kernels take 8 anyhow).
+        layer_bits: names of layers whose weights have other bits than ``weight_bits``, with these.
         edge_bits: of weights and activations of the first site (the one that reads the image) and of the last; None
             for the same as the others. Simulated only.
         keep: prefixes of site names that stay in full precision. Stage 0 of LiteMedSAM (``layers.0``) is there because
@@ -65,6 +66,7 @@ class QuantConfig:
     weight_bits: int = 8
     activation_bits: int = 8
     gelu_bits: int = 8
+    layer_bits: tuple[tuple[str, int], ...] = ()
     edge_bits: int | None = None
     keep: tuple[str, ...] = ("patch_embed", "layers.0")
     depthwise: str = "float"
@@ -82,7 +84,8 @@ class QuantConfig:
             _one_of(self.reparameterize, TARGETS, "reparameterization target")
         for name in self.passes:
             _one_of(name, PASSES, "pass")
-        for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits):
+        own = [bits for _, bits in self.layer_bits]
+        for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits, *own):
             if bits is not None and not 2 <= bits <= 8:
                 raise InputError(f"{bits} bits were asked for; give 2 to 8.")
         if self.rows < 1:

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import platform
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
+from dfqsam.quant.allocate import allocate
+from dfqsam.quant.budget import CHOICES, sizes, stored_bytes, weight_errors
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import Work, mend
@@ -38,6 +40,8 @@ from dfqsam.synth.shapes import shapes
 from dfqsam.synth.synthesize import settled, steps, synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
 
+WEIGHED = 2  # images that the bits of layers are chosen on
+SLACK = 4096  # bytes that a layer's divisors and biases may add
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
 FOREIGN = "Calibration images were made from the model, a seed and a foreign segmentation network; no image was read."
@@ -49,6 +53,7 @@ def quantize(
     *,
     profile: str = "w8a8",
     preset: str = "fast",
+    target_bytes: int | None = None,
     synthesis: SynthesisConfig | None = None,
     calibration: Path | None = None,
     resynthesize: bool = False,
@@ -64,6 +69,8 @@ def quantize(
         output: directory of the bundle; new, empty, or a bundle to be replaced.
         profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
         preset: how long the quantized encoder is mended, see :data:`dfqsam.config.PRESETS`.
+        target_bytes: what the encoder's file may take. Layers that matter most then get 8-bit weights and the others
+            4, whatever the profile says of weights; its name ends in ``-mixed``.
         synthesis: how calibration images are made; None for the defaults. Where these come to DFQ-SAM, the images that
             ship with dfqsam serve if they are of this very checkpoint.
         calibration: a synthetic set that was made before, in place of ``synthesis``.
@@ -82,7 +89,9 @@ def quantize(
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
     images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
-    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision)
+    if target_bytes is not None:
+        quantization = within(sam, images, quantization, target_bytes)
+    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision, target_bytes)
     if work is not None:
         shutil.rmtree(work, ignore_errors=True)
     return bundle
@@ -191,6 +200,7 @@ def build_bundle(
     calibration: dict[str, Any],
     checkpoint_hash: str,
     full_precision: bool = False,
+    target_bytes: int | None = None,
 ) -> Bundle:
     """The second half of :func:`quantize`: from calibration images to a bundle; ``sam`` itself is left as it is."""
     size = sam.family.image_size
@@ -227,6 +237,9 @@ def build_bundle(
         parity |= {"lockstep": report.worst[1], "end_to_end": report.end_to_end, "mask_dice": dice}
         files["encoder.onnx"] = encoder.SerializeToString(deterministic=True)
         files["decoder.onnx"] = decoder.SerializeToString(deterministic=True)
+        if target_bytes is not None and len(files["encoder.onnx"]) > target_bytes:
+            taken = len(files["encoder.onnx"])
+            raise InputError(f"The encoder takes {taken} bytes, more than the {target_bytes} that it may; allow more.")
         kernels = integer_kernels(files["encoder.onnx"])
         if kernels < len(names):
             raise ParityError(f"Only {kernels} of {len(names)} quantized layers run on integer kernels here.")
@@ -248,6 +261,8 @@ def build_bundle(
         quantization={
             **asdict(config),
             "keep": list(config.keep),
+            "layer_bits": {name: bits for name, bits in config.layer_bits},
+            "layer_bytes": {name: stored_bytes(layers[name].origin, bits) for name, bits in config.layer_bits},
             "quantized_layers": len(layers),
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
@@ -266,6 +281,28 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
+
+
+def within(sam: Sam, images: SyntheticSet, config: QuantConfig, target_bytes: int) -> QuantConfig:
+    """``config`` with the bits of each layer's weights such that the encoder's file takes at most ``target_bytes``.
+
+    Raises:
+        InputError: when not even 4 bits everywhere are that small.
+    """
+    sites = [site for site in quantizable(sam.sites(), config) if site.kind != "product"]
+    batches = varied([sam.normalise(picture[None]) for picture in images.images[:WEIGHED]])
+    bytes_of = sizes(sam.encoder, sites)
+    with stage("Measuring the file with 4-bit weights"):
+        small = replace(config, weight_bits=min(CHOICES), layer_bits=(), passes=(), channel_scales=False)
+        encoder = copy.deepcopy(sam.encoder)
+        quantize_encoder(encoder, sam.sites(), batches, len(batches), small)
+        whole = len(export_encoder(EncoderGraph(encoder, sam.normalise), sam.family.image_size).SerializeToString())
+    rest = whole - sum(by_bits[min(CHOICES)] for by_bits in bytes_of.values()) + SLACK * len(sites)
+    with stage("Weighing the bits of every layer", len(sites)) as advance:
+        errors = weight_errors(sam.encoder, sites, batches, advance=advance)
+    chosen = allocate(errors, bytes_of, target_bytes - rest)
+    bits = tuple((name, count) for name, count in chosen.items() if count != min(CHOICES))
+    return replace(config, profile=f"{config.profile}-mixed", weight_bits=min(CHOICES), layer_bits=bits)
 
 
 def full_precision_parts(config: QuantConfig) -> str:

@@ -36,7 +36,8 @@ def site_bits(site: Site, sites: list[Site], config: QuantConfig) -> tuple[int, 
     """
     if config.edge_bits is not None and (site.source == "image" or site.name == sites[-1].name):
         return config.edge_bits, config.edge_bits
-    return config.weight_bits, config.gelu_bits if site.source == "gelu" else config.activation_bits
+    weight_bits = dict(config.layer_bits).get(site.name, config.weight_bits)
+    return weight_bits, config.gelu_bits if site.source == "gelu" else config.activation_bits
 
 
 @torch.no_grad()
