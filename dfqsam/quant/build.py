@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
 from dfqsam.quant.channels import Matrix, search_channels, search_divisors, search_strength
-from dfqsam.quant.grid import weight_scales
+from dfqsam.quant.grid import WHOLE, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.logarithmic import search_log_scale
 from dfqsam.quant.product import QuantizedProduct
@@ -61,7 +61,7 @@ def build_layer(
     """
     layer = encoder.get_submodule(site.name)
     weight_bits, activation_bits = bits
-    compensated = "weights" in config.passes
+    compensated = "weights" in config.passes and weight_bits < WHOLE
     change = None
     if config.reparameterize is not None and site.norm is not None:
         norm = encoder.get_submodule(site.norm)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dfqsam.errors import InputError
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.gptq import gptq_with_scales
+from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.layers import QuantizedLayer, QuantizedLinear
 from dfqsam.quant.patches import rounded_inputs
 from dfqsam.quant.ridge import ridge
@@ -28,7 +29,6 @@ from dfqsam.sam.sites import Site
 PLACES = 1024  # of each image that a layer is fitted and judged on
 PENALTIES = (1.0, 0.1, 0.01, 0.001)
 DAMPINGS = (0.1, 0.01)
-WHOLE = 8  # bits that need no compensation
 
 
 @dataclass(frozen=True)

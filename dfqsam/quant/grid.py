@@ -65,6 +65,7 @@ def signed_limit(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
+WHOLE = 8  # bits with which weights are left as they are rounded, see dfqsam.quant.compensate
 # How much of the largest weight a scale covers; 1 clips nothing. More than 1 serves pairs only (below).
 SHRINK = (1.0, 0.97, 0.94, 0.9, 0.86, 0.82, 0.78, 0.74, 0.7, 0.65, 0.6, 0.55, 0.5)
 GROW = (2.0, 1.7, 1.5, 1.3, 1.15)

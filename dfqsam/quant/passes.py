@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from dfqsam.config import PASSES
 from dfqsam.progress import stage
-from dfqsam.quant.compensate import WHOLE, compensate
+from dfqsam.quant.compensate import compensate
 from dfqsam.quant.correction import correct_biases
 from dfqsam.quant.encoder import quantized_layers
+from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.heldout import few
 from dfqsam.quant.learn.distill import Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
