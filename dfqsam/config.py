@@ -50,9 +50,10 @@ class QuantConfig:
         products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
         reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
             ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); None for not.
-        channel_scales: divide what enters a Linear or 1x1 convolution by one number a channel, which its weights make
-            good exactly, where that leaves less error and no norm takes the division up; costs one division a value on
-            the device. Depthwise convolutions have a scale a channel always.
+        channel_scales: choose for every Linear and 1x1 convolution how much of the spread of its input channels the
+            weights take up, by the error of the outputs. Where no norm takes the division up, it costs one division a
+            value on the device. Off in ``w8a8``, whose masks do not gain by it (LiteMedSAM, 151 masks: agreement 97.0
+            with and 97.3 without). Depthwise convolutions have a scale a channel always.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
             fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, ``weights`` refitted and
@@ -72,7 +73,7 @@ class QuantConfig:
     depthwise: str = "float"
     products: bool = False
     reparameterize: str | None = "center"
-    channel_scales: bool = True
+    channel_scales: bool = False
     upstream: str = "full-precision"
     passes: tuple[str, ...] = PRESETS["fast"]
     rows: int = 1 << 19
@@ -120,13 +121,15 @@ class QuantConfig:
                 keep=(),
                 depthwise="integer",
                 products=True,
+                channel_scales=True,
                 passes=PRESETS[preset],
             )
         if profile not in PROFILES:
             names = ", ".join((*PROFILES, *PAPER))
             raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
         weight_bits, activation_bits = PROFILES[profile]
-        return cls(profile, weight_bits, activation_bits, passes=PRESETS[preset])
+        coarse = min(weight_bits, activation_bits) < 8
+        return cls(profile, weight_bits, activation_bits, channel_scales=coarse, passes=PRESETS[preset])
 
 
 @dataclass(frozen=True)

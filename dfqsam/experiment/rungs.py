@@ -1,4 +1,4 @@
-"""The ladder from plain rounding upwards, by name: what each rung sets apart from :class:`QuantConfig`'s defaults."""
+"""The ladder from plain rounding upwards, by name: what each rung sets, whatever a column's defaults are."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ CORRECTED = "corrected"  # what calibration sources are compared at
 RUNGS: dict[str, dict[str, Any]] = {
     "nearest": {"channel_scales": False, "passes": ()},
     CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"]},
-    "channel-scales": {"passes": PRESETS["plain"]},
-    "weights": {"passes": PRESETS["fast"]},
-    "blocks": {"passes": ("ranges", "weights", "blocks", "biases")},
-    "distillation": {"passes": ("ranges", "weights", "distillation", "biases")},
-    "blocks+distillation": {"passes": ("ranges", "weights", "blocks", "distillation", "biases")},
+    "channel-scales": {"channel_scales": True, "passes": PRESETS["plain"]},
+    "weights": {"channel_scales": True, "passes": PRESETS["fast"]},
+    "blocks": {"channel_scales": True, "passes": ("ranges", "weights", "blocks", "biases")},
+    "distillation": {"channel_scales": True, "passes": ("ranges", "weights", "distillation", "biases")},
+    "blocks+distillation": {
+        "channel_scales": True,
+        "passes": ("ranges", "weights", "blocks", "distillation", "biases"),
+    },
 }
 TITLES = {
     "nearest": "round to nearest",
     CORRECTED: "+ ranges of the stem, biases",
     "channel-scales": "+ channel scales",
-    "weights": "+ compensated weights (preset fast)",
+    "weights": "+ compensated weights",
     "blocks": "+ blocks reconstructed",
     "distillation": "weights + distillation",
     "blocks+distillation": "+ both",

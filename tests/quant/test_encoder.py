@@ -151,3 +151,21 @@ def test_the_gate_to_the_export_names_what_is_wrong():
     encoder.layers[1].blocks[0].mlp.train()
     with pytest.raises(ParityError, match="training mode"):
         require_on_grid(encoder)
+
+
+def test_eight_bit_weights_are_the_same_whether_others_would_be_compensated_or_not():
+    made = []
+    for preset in ("plain", "fast"):
+        encoder = tiny_encoder()
+        quantize_encoder(encoder, encoder.sites(), images(), 2, QuantConfig.of("w8a8", preset))
+        made.append(encoder.state_dict())
+    assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())
+
+
+def test_layers_with_bits_of_their_own_get_them():
+    encoder = tiny_encoder()
+    config = replace(QuantConfig.of("w4a8"), layer_bits=(("neck.0", 8), ("layers.1.blocks.0.mlp.fc1", 6)))
+    quantize_encoder(encoder, encoder.sites(), [torch.rand(1, 3, 64, 64)], 1, config)
+    bits = {name: layer.weight_bits for name, layer in quantized_layers(encoder).items()}
+    assert (bits.pop("neck.0"), bits.pop("layers.1.blocks.0.mlp.fc1")) == (8, 6)
+    assert set(bits.values()) == {4}
