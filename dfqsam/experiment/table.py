@@ -70,12 +70,12 @@ def markdown(cells: list[Cell], command: str = "dfqsam experiment") -> str:
 
 
 def _ladders(cells: list[Cell]) -> list[str]:
-    """For every calibration source with more than one rung: techniques down, settings across."""
+    """For every calibration source that was measured on other rungs too: techniques down, settings across."""
     lines = []
     rows, columns, _ = ordered(cells)
     for row in rows:
         own = [c for c in cells if c["row"] == row]
-        if len({key(c)[4] for c in own}) < 2:
+        if all(key(c)[4] == CORRECTED for c in own):
             continue
         across = [name for name in columns if any(c["column"] == name and key(c)[4] != CORRECTED for c in own)]
         lines += ["", f"**Ladder, {row}: agreement / embedding error / drop (minutes)**", ""]

@@ -55,6 +55,8 @@ def test_a_run_measures_each_cell_once_and_goes_on_where_it_was(tmp_path, data, 
 def test_unknown_names_are_told_before_anything_is_done(tmp_path, data):
     with pytest.raises(InputError, match="no calibration source 'magic'"):
         run(tmp_path / "out", data, rows=("magic",))
+    with pytest.raises(InputError, match="no rung 'ninth'"):
+        run(tmp_path / "out", data, rungs=("ninth",))
     with pytest.raises(InputError, match="W3A3"):
         run(tmp_path / "out", data, columns=("W3A3",))
     with pytest.raises(InputError, match="at least 1"):

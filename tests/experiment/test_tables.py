@@ -44,6 +44,20 @@ def test_one_seed_has_no_spread_and_nothing_is_a_sentence():
     assert "No cell" in markdown([])
 
 
+def test_the_ladder_stands_below_and_tables_compare_at_one_rung():
+    seconds = {"observing": 60.0, "quantizing": 60.0, "judging": 9.0}
+    steps = [("nearest", 70.0), ("corrected", 80.0), ("weights", 90.0)]
+    cells = [cell(agreement=agreement) | {"rung": rung, "seconds": seconds} for rung, agreement in steps]
+    lines = markdown(cells).splitlines()
+    assert "| shapes | center | 80.0 |" in lines
+    below = lines[lines.index("**Ladder, shapes: agreement / embedding error / drop (minutes)**") :]
+    assert [line.split(" | ")[1] for line in below if line.startswith(("| round", "| +"))] == [
+        f"{agreement} / 0.250 / 1.0 (2) |" for _, agreement in steps
+    ]
+    assert "Ladder" not in markdown(cells[1:2])
+    assert "Ladder" in markdown(cells[2:])
+
+
 def test_cells_survive_a_line_that_was_cut_off(tmp_path):
     assert load_cells(tmp_path) == []
     append_cell(tmp_path, cell(seed=0))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfqsam.config import PAPER, PROFILES, QuantConfig
+from dfqsam.config import PAPER, PRESETS, PROFILES, QuantConfig
 from dfqsam.errors import InputError
 
 
@@ -26,6 +26,13 @@ def test_an_unknown_profile_is_refused_with_the_known_ones():
         QuantConfig.of("w3a3")
 
 
+def test_presets_say_what_mends_and_an_unknown_one_is_named():
+    assert QuantConfig.of("w4a8").passes == PRESETS["fast"]
+    assert QuantConfig.of("W4A4", "plain").passes == PRESETS["plain"]
+    with pytest.raises(InputError, match="no preset 'slow'; choose one of plain, fast, best"):
+        QuantConfig.of("w8a8", "slow")
+
+
 @pytest.mark.parametrize(
     "field",
     [
@@ -37,6 +44,8 @@ def test_an_unknown_profile_is_refused_with_the_known_ones():
         {"gelu_bits": 16},
         {"edge_bits": 0},
         {"rows": 0},
+        {"passes": ("magic",)},
+        {"layer_bits": (("neck.0", 9),)},
     ],
     ids=lambda field: next(iter(field)),
 )
