@@ -16,11 +16,11 @@ TARGETS = ("center", "mean", "median", "mad")
 UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
 # What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
-PASSES = ("ranges", "weights", "blocks", "distillation", "biases")
+PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")
 PRESETS = {
     "plain": ("ranges", "biases"),
-    "fast": ("ranges", "weights", "biases"),
-    "best": ("ranges", "weights", "blocks", "biases"),
+    "fast": ("ranges", "depthwise", "weights", "biases"),
+    "best": ("ranges", "depthwise", "weights", "blocks", "biases"),
 }
 
 
@@ -56,7 +56,8 @@ class QuantConfig:
             with and 97.3 without). Depthwise convolutions have a scale a channel always.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
-            fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, ``weights`` refitted and
+            fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, scales of
+            ``depthwise`` channels judged by what the filters make of them, ``weights`` refitted and
             rounded for the inputs that they meet, ``blocks`` fitted to what they gave in full precision,
             ``distillation`` of the whole encoder from its end, ``biases`` that take up mean errors (see
             :mod:`dfqsam.quant.passes`). Those of a preset have its name.

@@ -14,18 +14,20 @@ RUNGS: dict[str, dict[str, Any]] = {
     "nearest": {"channel_scales": False, "passes": ()},
     CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"]},
     "channel-scales": {"channel_scales": True, "passes": PRESETS["plain"]},
+    "depthwise": {"channel_scales": True, "passes": ("ranges", "depthwise", "biases")},
     "weights": {"channel_scales": True, "passes": PRESETS["fast"]},
-    "blocks": {"channel_scales": True, "passes": ("ranges", "weights", "blocks", "biases")},
-    "distillation": {"channel_scales": True, "passes": ("ranges", "weights", "distillation", "biases")},
+    "blocks": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "blocks", "biases")},
+    "distillation": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "distillation", "biases")},
     "blocks+distillation": {
         "channel_scales": True,
-        "passes": ("ranges", "weights", "blocks", "distillation", "biases"),
+        "passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases"),
     },
 }
 TITLES = {
     "nearest": "round to nearest",
     CORRECTED: "+ ranges of the stem, biases",
     "channel-scales": "+ channel scales",
+    "depthwise": "+ depthwise scales judged by the filters",
     "weights": "+ compensated weights",
     "blocks": "+ blocks reconstructed",
     "distillation": "weights + distillation",

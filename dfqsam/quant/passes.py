@@ -14,6 +14,7 @@ from dfqsam.config import PASSES
 from dfqsam.progress import stage
 from dfqsam.quant.compensate import compensate
 from dfqsam.quant.correction import correct_biases
+from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.heldout import few
@@ -100,6 +101,16 @@ def refine_stem(work: Work, advance: Callable[[], object]) -> int:
 
 
 @torch.no_grad()
+def refine_filters(work: Work, advance: Callable[[], object]) -> int:
+    """Scales of depthwise channels, judged by what the filters make of them: :mod:`dfqsam.quant.depthwise`."""
+    images, fit = few(work.batches[: 2 * REFINED])
+    if not fit:
+        return 0
+    report = refine_depthwise(work.reference, work.encoder, images, fit, advance)
+    return sum(count > 0 for count in report.values())
+
+
+@torch.no_grad()
 def compensate_weights(work: Work, advance: Callable[[], object]) -> int:
     """Weights refitted and rounded for the inputs as they are: :mod:`dfqsam.quant.compensate`."""
     images, fit = few(work.batches)
@@ -154,6 +165,7 @@ def _compensable(work: Work) -> int:
 
 _PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {
     "ranges": ("Judging ranges by the embedding", refine_stem, lambda work: len(stem_sites(work.sites))),
+    "depthwise": ("Judging scales by the filters", refine_filters, lambda work: len(depthwise_layers(work.encoder))),
     "weights": ("Compensating weights", compensate_weights, _compensable),
     "blocks": ("Reconstructing blocks", reconstruct_blocks, lambda work: len(work.units)),
     "distillation": ("Distilling", distill_all, lambda _work: Lesson.steps),
