@@ -28,6 +28,7 @@ class Lesson(Learning):
     Attributes:
         spatial, channel, embedding, masks: weights of the terms.
         prompts: random prompts an image.
+        patience: checks without a better state after which it is enough.
     """
 
     steps: int = 120
@@ -41,6 +42,7 @@ class Lesson(Learning):
     embedding: float = 1.0
     masks: float = 1.0
     prompts: int = 4
+    patience: int = 3
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ class Learning:
         codes, ranges, biases: learning rates: of the latent codes, in units of the weight grid; of the logarithm of
             activation steps; of biases, in units of the spread of a layer's outputs. They fall to 0 by a cosine.
         checks: how often, evenly spread, the held-out images are asked whether things got better.
-        patience: checks without a better state after which it is enough.
     """
 
     steps: int
@@ -29,7 +28,6 @@ class Learning:
     ranges: float
     biases: float
     checks: int = 8
-    patience: int = 3
 
 
 def optimiser_of(learned: dict[str, Learned], rates: Learning) -> torch.optim.Optimizer:

@@ -50,14 +50,13 @@ class Fit(Learning):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What became of one unit: its relative squared error on held-out images, before and after, and the steps taken.
+    """What became of one unit: its relative squared error on held-out images, before and after.
 
     ``after`` equals ``before`` where no state was better; the unit is then as it was.
     """
 
     before: float
     after: float
-    steps: int
 
 
 def reconstruct(
@@ -138,7 +137,7 @@ class _Task:
         generator = torch.Generator().manual_seed(0)
         wrong, size = 0.0, 0.0
         for i in range(self.fit, len(self.ours)):
-            for _ in range(1 if self.prompter is not None else JUDGED):
+            for _ in range(JUDGED):
                 x, _, y = self.sample(i, generator)
                 wrong += float((unit(x) - y).double().square().sum())
                 size += float((y - y.mean((0, 1, 2))).double().square().sum())
@@ -158,17 +157,16 @@ class _Task:
 def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconstruction | None:
     """Fits ``unit`` in place; None where it holds nothing quantized."""
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # of what is dropped
     spread = torch.cat([y.flatten(0, 2) for y in task.wanted[: task.fit]]).var(0).mean().clamp_min(1e-12)
-    with learning(unit, settings.drop) as learned:
+    with learning(unit, settings.drop) as learned, torch.random.fork_rng():
         if not learned:
             return None
+        torch.manual_seed(seed)  # of what is dropped
         optimiser = optimiser_of(learned, settings)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
         layers = [module for module in learned.values() if isinstance(module, LearnedLayer)]
         before = least = task.error(unit.eval())
-        best, stale, taken = state_of(learned), 0, 0
-        price = 0.0
+        best, price = state_of(learned), 0.0
         for taken in range(1, settings.steps + 1):
             unit.train()
             for layer in layers:
@@ -183,7 +181,7 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
                     loss = loss + settings.prompt_weight * term
                 (loss / settings.batch).backward()
             progress = (taken / settings.steps - WARM) / (1 - WARM)
-            if progress > 0 and settings.decide:
+            if progress > 0 and settings.decide and layers:
                 sharpness = 2 + 18 * (1 - progress)
                 unsure = [undecided(layer.latent - layer.lower, sharpness) for layer in layers]
                 (settings.decide * price * torch.stack(unsure).mean()).backward()
@@ -195,12 +193,12 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
             if taken % max(1, settings.steps // settings.checks) == 0:
                 for layer in layers:
                     layer.soft = False
-                now, stale = task.error(unit.eval()), stale + 1
+                now = task.error(unit.eval())
                 if now < least:
-                    least, best, stale = now, state_of(learned), 0
+                    least, best = now, state_of(learned)
         unit.eval()
         restore(learned, best)
-    return Reconstruction(before, least, taken)
+    return Reconstruction(before, least)
 
 
 def _entering(encoder: nn.Module, name: str, batch: Tensor) -> Tensor:
