@@ -15,6 +15,7 @@ from dfqsam.export.census import census, integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity, float_inputs
 from dfqsam.export.trace import export_encoder
+from dfqsam.quant.depthwise import depthwise_layers
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
 from tests.small import tiny_encoder
@@ -48,7 +49,7 @@ def test_the_graph_follows_the_model_in_lockstep(whole):
 def test_every_layer_runs_on_an_integer_kernel(whole):
     graph, model = whole
     data = model.SerializeToString()
-    depthwise = [layer for layer in quantized_layers(graph.encoder).values() if layer.divisor is not None]
+    depthwise = list(depthwise_layers(graph.encoder).values())
     assert len(depthwise) == 7
     assert {layer.stride for layer in depthwise} == {1, 2}
     assert integer_kernels(data) == len(quantized_layers(graph.encoder))
