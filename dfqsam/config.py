@@ -13,6 +13,7 @@ PAPER = {"W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4)}
 METHODS = ("auto", "noise", "shapes", "psaq", "dfqsam")
 STARTS = ("shapes", "noise")
 TARGETS = ("center", "mean", "median", "mad")
+ROTATION = "rotation"
 UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
 # What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
@@ -49,7 +50,9 @@ class QuantConfig:
             ``integer``, with one activation scale a channel.
         products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
         reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
-            ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); None for not.
+            ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); ``rotation`` for
+            block-Hadamard rotation of what a Linear reads from a norm, in its place (simulated, to compare with); None
+            for neither.
         channel_scales: choose for every Linear and 1x1 convolution how much of the spread of its input channels the
             weights take up, by the error of the outputs. Where no norm takes the division up, it costs one division a
             value on the device. Off in ``w8a8``, whose masks do not gain by it (LiteMedSAM, 151 masks: agreement 97.0
@@ -83,7 +86,7 @@ class QuantConfig:
         _one_of(self.depthwise, DEPTHWISE, "treatment of depthwise convolutions")
         _one_of(self.upstream, UPSTREAM, "calibration input")
         if self.reparameterize is not None:
-            _one_of(self.reparameterize, TARGETS, "reparameterization target")
+            _one_of(self.reparameterize, (*TARGETS, ROTATION), "reparameterization target")
         for name in self.passes:
             _one_of(name, PASSES, "pass")
         own = [bits for _, bits in self.layer_bits]
@@ -96,7 +99,7 @@ class QuantConfig:
     @property
     def deployable(self) -> bool:
         """Whether integer kernels exist for all of it; the paper's setting is simulated."""
-        return not self.products and self.edge_bits is None
+        return not self.products and self.edge_bits is None and self.reparameterize != ROTATION
 
     @classmethod
     def of(cls, profile: str, preset: str = "fast") -> QuantConfig:

@@ -1,8 +1,8 @@
 """How the quantized operators become standard ONNX: QuantizeLinear, DequantizeLinear, MatMul; ConvInteger for kernels.
 
 ONNX Runtime fuses the Linear form into ``MatMulIntegerToFloat`` (methods: 12.1). The same pattern around a Conv whose
-output stays float is not fused, so a convolution is written with ConvInteger and its scales behind it. The divisors of
-a layer (:class:`dfqsam.quant.layers.QuantizedLayer`) are an ordinary Div in front.
+output stays float is not fused, so a convolution is written with ConvInteger and its scales behind it. What a layer
+(:class:`dfqsam.quant.layers.QuantizedLayer`) does to its inputs first are an ordinary Pad, Sub and Div in front.
 """
 
 from __future__ import annotations

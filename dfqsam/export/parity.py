@@ -61,9 +61,9 @@ def open_session(model: ModelProto) -> ort.InferenceSession:
 
 
 def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
-    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or divided).
+    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or rescaled).
 
-    That of a convolution is B x C x H x W, unless the layer has divisors: then it is B x H x W x C as in the model.
+    That of a convolution is B x C x H x W, unless the layer rescales it: then it is B x H x W x C as in the model.
 
     Raises:
         ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
@@ -86,12 +86,14 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
         tensor = node.input[0]
         while makers[tensor].op_type in ("DequantizeLinear", "QuantizeLinear", "Clip"):
             tensor = makers[tensor].input[0]
-        divisor = f"encoder.{name}.divisor"
-        if divisor in readers:
-            while divisor not in makers[tensor].input:
-                if makers[tensor].op_type != "Transpose":
-                    raise ParityError(f"The exported graph does not divide the inputs of the layer {name}.")
+        for part in ("divisor", "center"):
+            if f"encoder.{name}.{part}" in readers:
+                while f"encoder.{name}.{part}" not in makers[tensor].input:
+                    if makers[tensor].op_type != "Transpose":
+                        raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
+                    tensor = makers[tensor].input[0]
                 tensor = makers[tensor].input[0]
+        if f"encoder.{name}.center" in readers and node.op_type == "ConvInteger" and makers[tensor].op_type == "Pad":
             tensor = makers[tensor].input[0]
         found[name] = tensor
     return found

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dfqsam.config import QuantConfig
-from dfqsam.quant.channels import Matrix, search_channels, search_divisors, search_strength
+from dfqsam.config import ROTATION, QuantConfig
+from dfqsam.quant.channels import Matrix, search_channels, search_rescaling, search_scales, search_strength
 from dfqsam.quant.grid import WHOLE, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.logarithmic import search_log_scale
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
-from dfqsam.quant.reparameterize import Rescaling, moves_zero, reparameterize, rescaling
+from dfqsam.quant.reparameterize import moves_zero, reparameterize, rescaling
+from dfqsam.quant.rescaling import Rescaling
+from dfqsam.quant.rotation import rotate
 from dfqsam.sam.sites import Site
 
 SOFTMAX_PRODUCT = "matmul_av"  # softmax times values, in every family
@@ -54,7 +56,7 @@ def build_layer(
         values: rows x C, a sample of what enters.
         bits: of weights and activations.
         config: says whether the spread of what enters is moved into the weights, by reparameterization (which changes
-            the site and its norm in place) or by a division.
+            the site and its norm in place) or in the layer itself.
 
     Returns:
         The layer, and what was done to its input by reparameterization, if anything was.
@@ -62,29 +64,44 @@ def build_layer(
     layer = encoder.get_submodule(site.name)
     weight_bits, activation_bits = bits
     compensated = "weights" in config.passes and weight_bits < WHOLE
-    change = None
+    change, rotated = None, False
     if config.reparameterize is not None and site.norm is not None:
         norm = encoder.get_submodule(site.norm)
         assert isinstance(norm, nn.LayerNorm)
         assert isinstance(layer, nn.Linear | nn.Conv2d)
-        change = rescaling(values, config.reparameterize, activation_bits, moves_zero(layer))
-        if config.channel_scales and isinstance(layer, nn.Linear):
-            matrix = Matrix.of(layer.weight, values - change.center, bits, compensated)
-            change = Rescaling(change.center, change.ratio ** search_strength(matrix, change.ratio))
+        rotated = config.reparameterize == ROTATION and isinstance(layer, nn.Linear)
+        target = "center" if config.reparameterize == ROTATION else config.reparameterize
+        change = rescaling(values, target, activation_bits, moves_zero(layer))
+        if rotated:  # the middles are taken out; what sticks out is spread, not divided
+            change = Rescaling(change.center, torch.ones_like(change.ratio))
+        elif config.channel_scales and isinstance(layer, nn.Linear):
+            change = search_strength(Matrix.of(layer.weight, values, bits, compensated), change)
         reparameterize(norm, layer, change)
         values = change.apply(values)
+    if rotated:
+        assert isinstance(layer, nn.Linear)
+        scale, grid = (
+            weight_scales(rotate(layer.weight), weight_bits, pairs=True),
+            search_range(rotate(values), activation_bits),
+        )
+        return QuantizedLinear.of(layer, scale, grid, weight_bits, rotated=True), change
     if isinstance(layer, nn.Linear):
-        divisor, grid = None, None
+        own, grid = None, None
         if config.channel_scales and site.norm is None and site.source != "image":
-            divisor, grid = search_divisors(Matrix.of(layer.weight, values, bits, compensated), values)
+            own, grid = search_rescaling(Matrix.of(layer.weight, values, bits, compensated), values)
         grid = grid or search_range(values, activation_bits)
-        weight = layer.weight if divisor is None else layer.weight * divisor
+        weight = layer.weight if own is None else layer.weight * own.ratio
         scale = weight_scales(weight, weight_bits, pairs=True)
-        return QuantizedLinear.of(layer, scale, grid, weight_bits, divisor), change
+        return QuantizedLinear.of(layer, scale, grid, weight_bits, own), change
     assert isinstance(layer, nn.Conv2d)
     if site.kind == "depthwise":
-        divisor, grid = search_channels(values, activation_bits)
-        return QuantizedConv.of(layer, grid, weight_bits, divisor), change
+        padded = any(int(p) for p in layer.padding)
+        own, grid = (
+            search_channels(values, activation_bits, padded)
+            if config.channel_scales
+            else search_scales(values, activation_bits)
+        )
+        return QuantizedConv.of(layer, grid, weight_bits, own), change
     return QuantizedConv.of(layer, search_range(values, activation_bits), weight_bits), change
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.grid import fake_quantize
 from dfqsam.quant.layers import QuantizedConv
+from dfqsam.quant.rescaling import Rescaling
 
 FACTORS = (1.5, 1.25, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
@@ -64,9 +65,16 @@ def refine_depthwise(
 
 
 def rescale(layer: QuantizedConv, factor: Tensor) -> None:
-    """Makes the steps of the channels ``factor`` (C, positive) times as large; codes of the filters stay."""
+    """Makes the steps of the channels ``factor`` (C, positive) times as large, zero staying the code that it is; codes
+    of the filters stay."""
     assert layer.divisor is not None
-    outputs = factor.repeat_interleave(len(layer.scale) // len(factor))
+    each = len(layer.scale) // len(factor)
+    outputs = factor.repeat_interleave(each)
+    if layer.center is not None:
+        # In full precision, what the bias holds for the center: it grows with the center.
+        held = layer.origin.sum(-1).flatten() * (layer.center / layer.divisor).repeat_interleave(each)
+        layer.add_bias(held * (outputs - 1))
+        layer.center = layer.center * factor
     layer.divisor = layer.divisor * factor
     layer.scale = layer.scale * outputs
     layer.origin = layer.origin * outputs.reshape(*layer.origin.shape[:2], 1)
@@ -87,7 +95,8 @@ def _inputs(reference: nn.Module, conv: nn.Module, batches: Sequence[Tensor]) ->
 def _error(conv: nn.Conv2d, layer: QuantizedConv, x: Tensor, factor: float) -> Tensor:
     """C: squared error of what the filters of ``conv`` make of the rounded input."""
     assert layer.divisor is not None
-    divisor = layer.divisor * factor
-    wrong = fake_quantize(x / divisor, layer.grid) * divisor - x
+    center = torch.zeros_like(layer.divisor) if layer.center is None else layer.center
+    change = Rescaling(center * factor, layer.divisor * factor)
+    wrong = change.undo(fake_quantize(change.apply(x), layer.grid)) - x
     out = F.conv2d(wrong.permute(0, 3, 1, 2), conv.weight, None, conv.stride, conv.padding, groups=conv.groups)
-    return out.square().sum((0, 2, 3)).reshape(len(divisor), -1).sum(1)
+    return out.square().sum((0, 2, 3)).reshape(len(layer.divisor), -1).sum(1)

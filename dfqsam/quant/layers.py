@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
 from dfqsam.quant.grid import Affine, pair_safe, signed_limit, weight_codes, weight_scales
 from dfqsam.quant.ops import quantized_conv, quantized_linear
+from dfqsam.quant.rescaling import Rescaling
+from dfqsam.quant.rotation import rotate
 
 
 class QuantizedLayer(nn.Module):
@@ -17,15 +20,18 @@ class QuantizedLayer(nn.Module):
         codes: int8, on the symmetric grid of ``weight_bits``.
         scale: float32, one per output channel.
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
-        divisor: C or None; what enters is divided by it first, which the weights make up for.
-        grid: the grid of the activations (of those divided).
-        origin: G x N/G x K, the weights in full precision that the codes stand for (what enters is divided already):
+        center, divisor: C or None each; what enters is moved by the one and divided by the other, which bias and
+            weights make up for (:class:`dfqsam.quant.rescaling.Rescaling`).
+        rotated: whether what enters is rotated in blocks (:mod:`dfqsam.quant.rotation`); simulated only.
+        grid: the grid of the activations, once they are rescaled.
+        origin: G x N/G x K, the weights in full precision that the codes stand for (what enters is rescaled already):
             groups, outputs and inputs of each. No part of what is saved or exported.
     """
 
     codes: Tensor
     scale: Tensor
     bias: Tensor | None
+    center: Tensor | None
     divisor: Tensor | None
     origin: Tensor
 
@@ -36,14 +42,22 @@ class QuantizedLayer(nn.Module):
         bias: Tensor | None,
         grid: Affine,
         weight_bits: int,
-        divisor: Tensor | None = None,
+        change: Rescaling | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach().reshape(1, 1, -1).clone())
-        self.register_buffer("divisor", divisor)
-        self.grid, self.weight_bits = grid, weight_bits
+        moved = change is not None and bool(change.center.any())
+        self.register_buffer("center", change.center if change is not None and moved else None)
+        self.register_buffer("divisor", None if change is None else change.ratio)
+        self.grid, self.weight_bits, self.rotated = grid, weight_bits, False
+
+    def rescaled(self, x: Tensor) -> Tensor:
+        """… x C as it is rounded: with center, divisor and rotation where the layer has them."""
+        x = x if self.center is None else x - self.center
+        x = x if self.divisor is None else x / self.divisor
+        return rotate(x) if self.rotated else x
 
     def weights(self) -> Tensor:
         """The rounded weights, laid out as ``origin``: G x N/G x K."""
@@ -70,28 +84,36 @@ class QuantizedLinear(QuantizedLayer):
 
     @classmethod
     def of(
-        cls, linear: nn.Linear, scale: Tensor, grid: Affine, weight_bits: int, divisor: Tensor | None = None
+        cls,
+        linear: nn.Linear,
+        scale: Tensor,
+        grid: Affine,
+        weight_bits: int,
+        change: Rescaling | None = None,
+        rotated: bool = False,
     ) -> QuantizedLinear:
         """From a Linear (or Pointwise) and the ``scale`` (N) of its weights.
 
         Args:
-            divisor: K, of what enters; ``scale`` and ``grid`` are those of what is divided then.
+            change, rotated: of what enters; ``scale`` and ``grid`` are those of what is rescaled and rotated then.
         """
-        weight = linear.weight.detach() if divisor is None else linear.weight.detach() * divisor
+        weight = linear.weight.detach() if change is None else linear.weight.detach() * change.ratio
+        weight = rotate(weight) if rotated else weight
         codes = weight_codes(weight, scale, weight_bits, pairs=True)
-        layer = cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits, divisor)
+        layer = cls(codes.T.contiguous(), scale, linear.bias, grid, weight_bits, change)
+        layer.rotated = rotated
+        if change is not None:
+            layer.add_bias(linear.weight @ change.center)
         layer.origin = weight[None].clone()
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = self.grid
-        if self.divisor is not None:
-            x = x / self.divisor
+        grid, x = self.grid, self.rescaled(x)
         return quantized_linear(x, self.codes, self.scale, self.bias, grid.scale, grid.zero_point, grid.bits)
 
 
 class QuantizedConv(QuantizedLayer):
-    """A convolution on B x H x W x C; codes are N x C/groups x k x k."""
+    """A convolution on B x H x W x C; codes are N x C/groups x k x k. What is moved is padded before that."""
 
     def __init__(
         self,
@@ -103,33 +125,36 @@ class QuantizedConv(QuantizedLayer):
         padding: int,
         stride: int = 1,
         groups: int = 1,
-        divisor: Tensor | None = None,
+        change: Rescaling | None = None,
     ) -> None:
-        super().__init__(codes, scale, bias, grid, weight_bits, divisor)
+        super().__init__(codes, scale, bias, grid, weight_bits, change)
         self.padding, self.stride, self.groups = padding, stride, groups
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, grid: Affine, weight_bits: int, divisor: Tensor | None = None) -> QuantizedConv:
+    def of(cls, conv: nn.Conv2d, grid: Affine, weight_bits: int, change: Rescaling | None = None) -> QuantizedConv:
         """From a convolution whose padding and stride are the same both ways.
 
         Args:
-            divisor: C; for depthwise convolutions, whose channels meet one filter each.
+            change: for depthwise convolutions, whose channels meet one filter each.
         """
         weight = conv.weight
-        if divisor is not None:
+        if change is not None:
             assert conv.groups == conv.in_channels
-            weight = weight * divisor.repeat_interleave(len(weight) // len(divisor))[:, None, None, None]
+            weight = weight * change.ratio.repeat_interleave(len(weight) // conv.groups)[:, None, None, None]
         scale = weight_scales(weight, weight_bits)
         codes = weight_codes(weight, scale, weight_bits)
         padding, stride = int(conv.padding[0]), int(conv.stride[0])
-        layer = cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, divisor)
+        layer = cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, change)
+        if change is not None:
+            layer.add_bias(conv.weight.sum((1, 2, 3)) * change.center.repeat_interleave(len(weight) // conv.groups))
         layer.origin = weight.detach().flatten(1).unflatten(0, (conv.groups, -1)).clone()
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = self.grid
-        if self.divisor is not None:
-            x = x / self.divisor
+        grid, padding = self.grid, self.padding
+        if self.center is not None:
+            x, padding = F.pad(x, (0, 0, padding, padding, padding, padding)), 0
+        x = self.rescaled(x)
         y = quantized_conv(
             x.permute(0, 3, 1, 2),
             self.codes,
@@ -138,7 +163,7 @@ class QuantizedConv(QuantizedLayer):
             grid.scale,
             grid.zero_point,
             grid.bits,
-            self.padding,
+            padding,
             self.stride,
             self.groups,
         )

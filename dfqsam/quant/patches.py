@@ -18,10 +18,7 @@ def rounded_inputs(layer: QuantizedLayer, x: Tensor, places: Tensor) -> Tensor:
     """
     if isinstance(layer, QuantizedConv):
         return _patches(layer, x[0], places)
-    rows = x.flatten(0, -2)[places]
-    if layer.divisor is not None:
-        rows = rows / layer.divisor
-    return fake_quantize(rows, layer.grid)[None]
+    return fake_quantize(layer.rescaled(x.flatten(0, -2)[places]), layer.grid)[None]
 
 
 def _patches(layer: QuantizedConv, x: Tensor, places: Tensor) -> Tensor:
@@ -33,8 +30,6 @@ def _patches(layer: QuantizedConv, x: Tensor, places: Tensor) -> Tensor:
     rows, cols = (top[:, None] + offsets)[:, :, None], (left[:, None] + offsets)[:, None, :]
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     found = x[rows.clamp(0, height - 1), cols.clamp(0, width - 1)]  # P x k x k x C
-    if layer.divisor is not None:
-        found = found / layer.divisor
-    found = fake_quantize(found, layer.grid) * inside[..., None]  # zero, which convolutions pad with, is on the grid
+    found = fake_quantize(layer.rescaled(found * inside[..., None]), layer.grid)
     grouped = found.reshape(len(places), side, side, layer.groups, channels // layer.groups)
     return grouped.permute(3, 0, 4, 1, 2).flatten(2)

@@ -11,27 +11,14 @@ weights take up, so that mean, median and trimmed mean differ in the zero point 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from dfqsam.quant.ranges import channel_ranges
+from dfqsam.quant.rescaling import Rescaling
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 TRIM = 3.0  # deviations from the median that a trimmed mean keeps
-
-
-@dataclass(frozen=True)
-class Rescaling:
-    """y' = (y - center) / ratio, both C."""
-
-    center: Tensor
-    ratio: Tensor
-
-    def apply(self, values: Tensor) -> Tensor:
-        """… x C to … x C."""
-        return (values - self.center) / self.ratio
 
 
 def target_of(values: Tensor, kind: str) -> float:

@@ -56,17 +56,20 @@ def test_every_layer_runs_on_an_integer_kernel(whole):
     assert census(data)["ConvInteger"] == len(depthwise) + 1
 
 
-def test_parity_notices_a_missing_division(whole):
-    _, model = whole
-    broken = type(model)()
-    broken.CopyFrom(model)
+def test_parity_notices_inputs_that_are_not_rescaled(whole):
+    graph, model = whole
     name = "layers.0.blocks.0.conv2"
-    (node,) = [node for node in broken.graph.node if f"encoder.{name}.divisor" in node.input]
-    assert node.op_type == "Div"
-    node.input[1] = "somewhere"
-    broken.graph.node.add(op_type="Identity", input=[f"encoder.{name}.divisor"], output=["somewhere"])
-    with pytest.raises(ParityError, match="does not divide"):
-        float_inputs(broken, [name])
+    layer = graph.encoder.get_submodule(name)
+    parts = {"divisor": "Div"} if layer.center is None else {"divisor": "Div", "center": "Sub"}
+    for part, kind in parts.items():
+        broken = type(model)()
+        broken.CopyFrom(model)
+        (node,) = [node for node in broken.graph.node if f"encoder.{name}.{part}" in node.input]
+        assert node.op_type == kind
+        node.input[1] = "somewhere"
+        broken.graph.node.add(op_type="Identity", input=[f"encoder.{name}.{part}"], output=["somewhere"])
+        with pytest.raises(ParityError, match="does not rescale"):
+            float_inputs(broken, [name])
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -7,6 +7,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.quant.channels import search_channels
 from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise, rescale
 from dfqsam.quant.encoder import quantize_encoder
+from dfqsam.quant.grid import fake_quantize
 from dfqsam.quant.layers import QuantizedConv, require_on_grid
 from dfqsam.sam.sites import ChannelsLastConv
 from dfqsam.synth.shapes import shapes
@@ -36,9 +37,9 @@ def pictures(seed: int) -> torch.Tensor:
 def test_a_filter_of_differences_gets_a_finer_step_and_errs_less_on_others():
     reference = Gradient()
     values = torch.cat([pictures(seed) for seed in range(4)]).flatten(0, 2)
-    divisor, grid = search_channels(values, 4)
+    change, grid = search_channels(values, 4, zero=True)
     encoder = Gradient()
-    encoder.conv = QuantizedConv.of(reference.conv, grid, 8, divisor)
+    encoder.conv = QuantizedConv.of(reference.conv, grid, 8, change)
     others = pictures(9)
 
     def error() -> float:
@@ -53,15 +54,18 @@ def test_a_filter_of_differences_gets_a_finer_step_and_errs_less_on_others():
 
 @torch.no_grad()
 def test_other_steps_with_the_same_codes_are_other_scales_and_no_other_filter():
-    reference = Gradient()
-    divisor, grid = search_channels(pictures(0).flatten(0, 2), 8)
-    layer = QuantizedConv.of(reference.conv, grid, 8, divisor)
+    reference, x = Gradient(), pictures(0) - 0.5
+    change, grid = search_channels(x.flatten(0, 2), 8, zero=True)
+    layer = QuantizedConv.of(reference.conv, grid, 8, change)
     codes = layer.codes.clone()
-    rescale(layer, torch.tensor([2.0, 0.5]))
+    rescale(layer, torch.tensor([2.0, 0.9]))
     assert torch.equal(layer.codes, codes)
-    torch.testing.assert_close(layer.divisor, divisor * torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(layer.divisor, change.ratio * torch.tensor([2.0, 0.9]))
     torch.testing.assert_close(layer.weights() / layer.divisor[:, None, None], reference.conv.weight.reshape(2, 1, 9))
     torch.testing.assert_close(layer.origin / layer.divisor[:, None, None], reference.conv.weight.reshape(2, 1, 9))
+    zero = fake_quantize(layer.rescaled(torch.zeros(2)), grid) * layer.divisor + layer.center
+    torch.testing.assert_close(zero, torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer(x), reference(x), rtol=0, atol=0.2)  # the second one cuts a tenth off
 
 
 @pytest.mark.parametrize("profile", ["W4A4", "w4a4"])

@@ -5,6 +5,7 @@ from torch import nn
 from dfqsam.quant.grid import affine, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.patches import rounded_inputs
+from dfqsam.quant.rescaling import Rescaling
 
 GRID = affine(-2.0, 2.0, 4)
 
@@ -16,8 +17,8 @@ def linear() -> tuple[QuantizedLayer, torch.Tensor]:
 
 def conv(stride: int, groups: int, divided: bool) -> tuple[QuantizedLayer, torch.Tensor]:
     plain = nn.Conv2d(6, 12, 3, stride=stride, padding=1, groups=groups)
-    divisor = torch.rand(6) + 0.5 if divided else None
-    return QuantizedConv.of(plain, GRID, 4, divisor), torch.randn(1, 7, 9, 6)
+    change = Rescaling(torch.rand(6), torch.rand(6) + 0.5) if divided else None
+    return QuantizedConv.of(plain, GRID, 4, change), torch.randn(1, 7, 9, 6)
 
 
 @pytest.mark.parametrize("kind", ["linear", "plain", "strided", "grouped", "depthwise"])

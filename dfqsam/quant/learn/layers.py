@@ -65,15 +65,13 @@ class LearnedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
         kernel = self.codes() * layer.scale.reshape(*self.latent.shape[:2], 1)
-        if layer.divisor is not None:
-            x = x / layer.divisor
         if isinstance(layer, QuantizedConv):
-            kernel = kernel.reshape(layer.codes.shape)
-            rounded = self._rounded(x.permute(0, 3, 1, 2))
-            y = F.conv2d(rounded, kernel, stride=layer.stride, padding=layer.padding, groups=layer.groups)
+            kernel, pad = kernel.reshape(layer.codes.shape), layer.padding
+            x = layer.rescaled(F.pad(x, (0, 0, pad, pad, pad, pad)))
+            y = F.conv2d(self._rounded(x.permute(0, 3, 1, 2)), kernel, stride=layer.stride, groups=layer.groups)
             y = y.permute(0, 2, 3, 1)
         else:
-            y = F.linear(self._rounded(x), kernel[0])
+            y = F.linear(self._rounded(layer.rescaled(x)), kernel[0])
         if not self.unit:
             self.unit = max(float(y.detach().std()), 1e-8)
         y = y + self.shift * self.unit

@@ -1,0 +1,23 @@
+"""What enters a layer, channel by channel moved and divided; the layer makes up for it exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """y' = (y - center) / ratio, both C; a matrix that reads y' has W' = W diag(ratio) and b' = b + W center."""
+
+    center: Tensor
+    ratio: Tensor
+
+    def apply(self, values: Tensor) -> Tensor:
+        """… x C to … x C."""
+        return (values - self.center) / self.ratio
+
+    def undo(self, values: Tensor) -> Tensor:
+        """The inverse of :meth:`apply`."""
+        return values * self.ratio + self.center
