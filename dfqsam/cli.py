@@ -193,7 +193,7 @@ def experiment(
     rows: Annotated[str | None, typer.Option(help="Calibration sources, with commas; without, all.")] = None,
     columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *PROFILES)),
     seeds: Annotated[str, typer.Option(help="Seeds of the synthesis, with commas.")] = "0",
-    reparameterize: Annotated[str, typer.Option(help="Targets, and 'none', with commas.")] = "center,none",
+    reparameterize: Annotated[str, typer.Option(help="Targets, 'rotation' and 'none', with commas.")] = "center,none",
     rungs: Annotated[str, typer.Option(help="Of the ladder of techniques, with commas.")] = "corrected",
     images: Images = SynthesisConfig.images,
     masks: Annotated[int, typer.Option(min=0, help="Judge on about so many masks; 0 for the whole split.")] = 150,

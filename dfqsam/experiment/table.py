@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import fmean, stdev
 
-from dfqsam.config import PAPER, PROFILES
+from dfqsam.config import PAPER, PROFILES, ROTATION
 from dfqsam.experiment.rows import ROWS
 from dfqsam.experiment.rungs import CORRECTED, RUNGS, TITLES
 from dfqsam.experiment.store import Cell, key
@@ -72,7 +72,7 @@ def markdown(cells: list[Cell], command: str = "dfqsam experiment") -> str:
 def _ladders(cells: list[Cell]) -> list[str]:
     """For every calibration source that was measured on other rungs too: techniques down, settings across."""
     lines = []
-    rows, columns, _ = ordered(cells)
+    rows, columns, kinds = ordered(cells)
     for row in rows:
         own = [c for c in cells if c["row"] == row]
         if all(key(c)[4] == CORRECTED for c in own):
@@ -81,12 +81,18 @@ def _ladders(cells: list[Cell]) -> list[str]:
         lines += ["", f"**Ladder, {row}: agreement / embedding error / drop (minutes)**", ""]
         lines += [f"| technique | {' | '.join(across)} |", "| --- |" + " ---: |" * len(across)]
         for rung in RUNGS:
-            for kind in (None, "center"):
+            for kind in kinds:
                 places = [_summary([c for c in own if key(c)[2:] == (name, kind, rung)]) for name in across]
                 if any(places):
-                    title = TITLES[rung] if kind else f"{TITLES[rung]}, without reparameterization"
-                    lines.append(f"| {title} | {' | '.join(places)} |")
+                    lines.append(f"| {TITLES[rung]}{_aside(kind)} | {' | '.join(places)} |")
     return lines
+
+
+def _aside(kind: str | None) -> str:
+    """What to say of a reparameterization that is not the default."""
+    if kind is None:
+        return ", without reparameterization"
+    return {"center": "", ROTATION: ", rotated behind norms"}.get(kind, f", reparameterized to the {kind}")
 
 
 def _summary(cells: list[Cell]) -> str:

@@ -54,6 +54,8 @@ def test_the_ladder_stands_below_and_tables_compare_at_one_rung():
     assert [line.split(" | ")[1] for line in below if line.startswith(("| round", "| +"))] == [
         f"{agreement} / 0.250 / 1.0 (2) |" for _, agreement in steps
     ]
+    rotated = cells[2] | {"reparameterize": "rotation"}
+    assert "| + compensated weights, rotated behind norms | 90.0 / 0.250 / 1.0 (2) |" in markdown([*cells, rotated])
     assert "Ladder" not in markdown(cells[1:2])
     assert "Ladder" in markdown(cells[2:])
 
