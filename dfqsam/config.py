@@ -54,9 +54,10 @@ class QuantConfig:
             block-Hadamard rotation of what a Linear reads from a norm, in its place (simulated, to compare with); None
             for neither.
         channel_scales: choose for every Linear and 1x1 convolution how much of the spread of its input channels the
-            weights take up, by the error of the outputs. Where no norm takes the division up, it costs one division a
-            value on the device. Off in ``w8a8``, whose masks do not gain by it (LiteMedSAM, 151 masks: agreement 97.0
-            with and 97.3 without). Depthwise convolutions have a scale a channel always.
+            weights take up, by the error of the outputs, and give channels zero points of their own. Where no norm
+            takes that up, it costs a subtraction and a division a value on the device. Off in ``w8a8``, whose masks do
+            not gain by scales (LiteMedSAM, 151 masks: agreement 97.0 with and 97.3 without). Depthwise convolutions
+            have a scale a channel always, and with this zero points too.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
             fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, scales of
