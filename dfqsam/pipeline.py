@@ -28,6 +28,7 @@ from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
 from dfqsam.quant.allocate import allocate
 from dfqsam.quant.budget import CHOICES, sizes, stored_bytes, weight_errors
+from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import Work, mend
@@ -219,9 +220,11 @@ def build_bundle(
             files["decoder_fp32.onnx"] = plain.SerializeToString(deterministic=True)
 
     reference, sam = sam, copy.deepcopy(sam)
-    with stage("Quantizing the encoder", len(quantizable(sam.sites(), config))) as advance:
-        batches = varied([sam.normalise(picture[None]) for picture in images.images])
-        names = quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance)
+    names = [site.name for site in quantizable(sam.sites(), config)]
+    seen = calibrate(sam.encoder, sam.normalise, names, list(images.images), config.rows)
+    with stage("Quantizing the encoder", len(names)) as advance:
+        batches = seen.batches
+        quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
         round_weights(sam.prompt_encoder)
         round_weights(sam.mask_decoder)
     changed = mend(Work.of(reference, sam.encoder, batches), config.passes)

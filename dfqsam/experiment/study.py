@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,9 @@ from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
 from dfqsam.progress import stage
+from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
-from dfqsam.quant.observe import observe
 from dfqsam.quant.passes import Work, mend
-from dfqsam.quant.variety import varied
 from dfqsam.sam.known import get_model
 from dfqsam.sam.model import Sam, load_sam
 
@@ -103,15 +102,9 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
     names = [site.name for site in sites if site.name in union]
     title = f"{head['row']}, seed {head['seed']}"
     begin = time.perf_counter()
-    with stage(f"Observing activations ({title})", len(pictures)) as advance:
-        batches = varied([sam.normalise(picture[None]) for picture in pictures])
-
-        def watched() -> Iterator[Tensor]:
-            for batch in batches:
-                yield batch
-                advance()
-
-        samples = observe(sam.encoder, names, watched(), len(batches), max(config.rows for _, config in todo))
+    rows = max(config.rows for _, config in todo)
+    seen = calibrate(sam.encoder, sam.normalise, names, pictures, rows, f"Observing activations ({title})")
+    batches, samples = seen.batches, seen.samples
     observed = time.perf_counter() - begin
     synthesis = synthesis_of(head["row"], len(pictures), head["seed"])
     for rung, config in todo:

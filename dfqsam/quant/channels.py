@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dfqsam.quant.gptq import gptq, weighted_error
-from dfqsam.quant.grid import Affine, fake_quantize, weight_codes, weight_scales
+from dfqsam.quant.grid import WHOLE, Affine, fake_quantize, weight_codes, weight_scales
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.rescaling import Rescaling
 
@@ -87,7 +87,8 @@ def search_scales(values: Tensor, bits: int) -> tuple[Rescaling, Affine]:
 def search_channels(values: Tensor, bits: int, zero: bool) -> tuple[Rescaling, Affine]:
     """What gives each channel of ``values`` the scale and the zero point that suit it best, and the grid for all of it.
 
-    Each channel's two ends are searched in turn, by the squared error on ``values``.
+    At eight bits a channel's grid covers all that it was seen to reach: a finer step would win little, and what another
+    picture brings is cut off. With fewer, each channel's two ends are searched in turn, by the squared error.
 
     Args:
         values: rows x C.
@@ -112,7 +113,7 @@ def search_channels(values: Tensor, bits: int, zero: bool) -> tuple[Rescaling, A
 
     low, high = torch.ones_like(middle), torch.ones_like(middle)
     found = errors(low, high)
-    for end in ("high", "low", "high"):
+    for end in ("high", "low", "high") if bits < WHOLE else ():
         for share in REACH:
             reach = torch.full_like(middle, share)
             other = errors(low, reach) if end == "high" else errors(reach, high)

@@ -1,4 +1,8 @@
-"""Observers: a bounded random sample of what enters each site, taken in full precision."""
+"""Observers: a bounded random sample of what enters each site, and its extremes, taken in full precision.
+
+Of each channel the least and the greatest value are seen over everything that enters: a sample of some hundred rows
+misses most of them, and a grid of a channel's own then cuts off what real pictures bring.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,24 @@ PER_CHANNEL = 8
 
 @dataclass
 class Sample:
-    """Rows of channels-last tensors (… x C) that entered a site, at most ``share`` values a call, chosen at random."""
+    """Rows of channels-last tensors (… x C) that entered a site, at most ``share`` values a call, chosen at random,
+    and the extremes of each channel over all rows."""
 
     share: int
     seed: int
     rows: list[Tensor] = field(default_factory=list)
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def stretch(self, x: Tensor) -> None:
+        """Lets ``x`` count for the extremes only."""
+        flat = x.detach().reshape(-1, x.shape[-1]).float()
+        low, high = flat.amin(0), flat.amax(0)
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
 
     def add(self, x: Tensor) -> None:
+        self.stretch(x)
         flat = x.reshape(-1, x.shape[-1])
         count = max(1, self.share // flat.shape[1])
         if count < len(flat):
@@ -31,8 +46,10 @@ class Sample:
         self.rows.append(flat.detach().float().clone())
 
     def values(self) -> Tensor:
-        """rows x channels."""
-        return torch.cat(self.rows)
+        """rows x channels; the last two rows are the extremes of each channel."""
+        assert self.low is not None
+        assert self.high is not None
+        return torch.cat([*self.rows, torch.stack([self.low, self.high])])
 
 
 def keys(name: str, module: nn.Module) -> list[str]:
@@ -42,7 +59,12 @@ def keys(name: str, module: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def observe(
-    encoder: nn.Module, names: list[str], batches: Iterable[Tensor], count: int, rows: int
+    encoder: nn.Module,
+    names: list[str],
+    batches: Iterable[Tensor],
+    count: int,
+    rows: int,
+    beyond: Iterable[Tensor] = (),
 ) -> dict[str, Tensor]:
     """Runs ``encoder`` on ``batches`` (``count`` of them) and returns, per input, the rows x channels that entered it.
 
@@ -53,9 +75,11 @@ def observe(
         batches: normalised images, B x 3 x S x S.
         rows: values kept per input over all batches; a site that runs several times a batch keeps as many each time,
             a depthwise convolution :data:`PER_CHANNEL` times as many.
+        beyond: more images, whose extremes count but whose rows are not kept.
     """
     samples: dict[str, Sample] = {}
     hooks = []
+    keeping = True
     for i, name in enumerate(names):
         module = encoder.get_submodule(name)
         share = rows // count * (PER_CHANNEL if getattr(module, "groups", 1) > 1 else 1)
@@ -64,11 +88,14 @@ def observe(
 
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], own: list[Sample] = own) -> None:
             for sample, value in zip(own, inputs, strict=True):
-                sample.add(value)
+                (sample.add if keeping else sample.stretch)(value)
 
         hooks.append(module.register_forward_pre_hook(hook))
     try:
         for batch in batches:
+            encoder(batch)
+        keeping = False
+        for batch in beyond:
             encoder(batch)
     finally:
         for handle in hooks:

@@ -1,6 +1,9 @@
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dfqsam.quant.variety import framed, softened, varied
+from dfqsam.quant.variety import framed, softened, strained, varied
 
 
 def test_a_frame_is_zero_below_and_the_picture_above():
@@ -29,3 +32,29 @@ def test_images_are_varied_in_turn():
     assert not found[3][:, :, 12:].any()
     assert torch.equal(found[4], batches[4])
     assert torch.equal(found[5], framed(batches[5]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
+def test_strained_pictures_are_pictures_no_larger_than_they_were(height, width, seed):
+    picture = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    found = strained([picture], times=8, seed=seed)
+    assert len(found) == 8
+    for x in found:
+        assert x.shape[0] == 3
+        assert 1 <= max(x.shape[1:]) <= max(height, width)
+        assert 0 <= float(x.min()) <= float(x.max()) <= 1
+
+
+def test_strained_pictures_depend_on_the_seed_alone_and_differ():
+    pictures = list(torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(1)))
+    first, again, other = strained(pictures), strained(pictures), strained(pictures, seed=1)
+    assert len(first) == 6
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert not (first[0].shape == first[3].shape and torch.equal(first[0], first[3]))
+
+
+def test_an_even_picture_stays_even_whatever_is_done_to_it():
+    for x in strained([torch.full((3, 20, 30), 0.25)], times=20):
+        assert float(x.max() - x.min()) == pytest.approx(0, abs=1e-6)
