@@ -55,9 +55,9 @@ class QuantConfig:
             for neither.
         channel_scales: choose for every Linear and 1x1 convolution how much of the spread of its input channels the
             weights take up, by the error of the outputs, and give channels zero points of their own. Where no norm
-            takes that up, it costs a subtraction and a division a value on the device. Off in ``w8a8``, whose masks do
-            not gain by scales (LiteMedSAM, 151 masks: agreement 97.0 with and 97.3 without). Depthwise convolutions
-            have a scale a channel always, and with this zero points too.
+            takes that up, it costs a subtraction and a division a value on the device (LiteMedSAM, w8a8: a tenth of
+            the time, and agreement 98.0 in place of 96.9 on 151 masks). Depthwise convolutions have a scale a channel
+            always, and with this zero points too.
         upstream: whether ranges are taken from ``full-precision`` or already ``quantized`` inputs.
         passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
             fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, scales of
@@ -78,7 +78,7 @@ class QuantConfig:
     depthwise: str = "float"
     products: bool = False
     reparameterize: str | None = "center"
-    channel_scales: bool = False
+    channel_scales: bool = True
     upstream: str = "full-precision"
     passes: tuple[str, ...] = PRESETS["fast"]
     rows: int = 1 << 19
@@ -126,15 +126,13 @@ class QuantConfig:
                 keep=(),
                 depthwise="integer",
                 products=True,
-                channel_scales=True,
                 passes=PRESETS[preset],
             )
         if profile not in PROFILES:
             names = ", ".join((*PROFILES, *PAPER))
             raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
         weight_bits, activation_bits = PROFILES[profile]
-        coarse = min(weight_bits, activation_bits) < 8
-        return cls(profile, weight_bits, activation_bits, channel_scales=coarse, passes=PRESETS[preset])
+        return cls(profile, weight_bits, activation_bits, passes=PRESETS[preset])
 
 
 @dataclass(frozen=True)

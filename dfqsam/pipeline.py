@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from dfqsam import __version__
 from dfqsam.assets import shipped_images
@@ -41,8 +42,8 @@ from dfqsam.synth.shapes import shapes
 from dfqsam.synth.synthesize import settled, steps, synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
 
-WEIGHED = 2  # images that the bits of layers are chosen on
-SLACK = 4096  # bytes that a layer's divisors and biases may add
+WEIGHED = 4  # images that the bits of layers are chosen on
+SLACK = 1024  # bytes a layer that its biases and another choice of divisors may add
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
 FOREIGN = "Calibration images were made from the model, a seed and a foreign segmentation network; no image was read."
@@ -296,12 +297,14 @@ def within(sam: Sam, images: SyntheticSet, config: QuantConfig, target_bytes: in
     batches = varied([sam.normalise(picture[None]) for picture in images.images[:WEIGHED]])
     bytes_of = sizes(sam.encoder, sites)
     with stage("Measuring the file with 4-bit weights"):
-        small = replace(config, weight_bits=min(CHOICES), layer_bits=(), passes=(), channel_scales=False)
+        small = replace(config, weight_bits=min(CHOICES), layer_bits=())
         encoder = copy.deepcopy(sam.encoder)
         quantize_encoder(encoder, sam.sites(), batches, len(batches), small)
         whole = len(export_encoder(EncoderGraph(encoder, sam.normalise), sam.family.image_size).SerializeToString())
     rest = whole - sum(by_bits[min(CHOICES)] for by_bits in bytes_of.values()) + SLACK * len(sites)
     with stage("Weighing the bits of every layer", len(sites)) as advance:
+        if sam.any_resolution:
+            batches = [F.avg_pool2d(batch, 2) for batch in batches]
         errors = weight_errors(sam.encoder, sites, batches, advance=advance)
     chosen = allocate(errors, bytes_of, target_bytes - rest)
     bits = tuple((name, count) for name, count in chosen.items() if count != min(CHOICES))

@@ -1,6 +1,7 @@
-"""Small files: 4-bit codes as INT4 initializers, and float weights that lie on an 8-bit grid as INT8 ones.
+"""Small files: 4-bit codes as INT4 initializers, float weights that lie on an 8-bit grid as INT8 ones, and those that
+half precision holds as FLOAT16.
 
-Both stand behind a Cast that ONNX Runtime folds when it loads the graph, so that the kernels are the same as without
+All stand behind a Cast that ONNX Runtime folds when it loads the graph, so that the kernels are the same as without
 (methods: 12.1).
 """
 
@@ -66,6 +67,28 @@ def store_rounded(model: ModelProto, least: int = 2048) -> int:
     graph.initializer.extend(scales)
     _prepend(model, nodes)
     return len(scales)
+
+
+def store_halves(model: ModelProto, least: int = 2048) -> int:
+    """Stores float initializers that half precision holds exactly as FLOAT16, in place; returns how many.
+
+    Args:
+        least: values that an initializer must have to be worth it.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < least:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.whole", to=TensorProto.FLOAT))
+    _prepend(model, casts)
+    return len(casts)
 
 
 def _codes_on_grid(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:

@@ -15,7 +15,7 @@ from torch.export import Dim
 
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.lowering import translations
-from dfqsam.export.pack import pack_weights, store_rounded
+from dfqsam.export.pack import pack_weights, store_halves, store_rounded
 
 OPSET, IR_VERSION = 21, 10
 FOLDED = 1024  # values; larger constants are not computed in advance
@@ -76,11 +76,13 @@ def tidy(model: ModelProto) -> ModelProto:
 
 @torch.no_grad()
 def export_encoder(graph: EncoderGraph, size: int) -> ModelProto:
-    """The encoder for pictures of up to ``size`` x ``size``, with any weights of at most 4 bits packed."""
+    """The encoder for pictures of up to ``size`` x ``size``, any weights of at most 4 bits packed, and large floats that
+    half precision holds stored so."""
     example = torch.zeros(size - 3, size - 5, 3, dtype=torch.uint8)
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
     model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
     pack_weights(model)
+    store_halves(model)
     return model
 
 

@@ -10,6 +10,7 @@ from dfqsam.quant.channels import Matrix, search_channels, search_rescaling, sea
 from dfqsam.quant.grid import WHOLE, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
 from dfqsam.quant.logarithmic import search_log_scale
+from dfqsam.quant.observe import searched
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.reparameterize import moves_zero, reparameterize, rescaling
@@ -53,7 +54,7 @@ def build_layer(
     """The quantized layer for a Linear or convolution, which is left in its place.
 
     Args:
-        values: rows x C, a sample of what enters.
+        values: rows x C, a sample of what enters and the extremes (:class:`dfqsam.quant.observe.Sample`).
         bits: of weights and activations.
         config: says whether the spread of what enters is moved into the weights, by reparameterization (which changes
             the site and its norm in place) or in the layer itself.
@@ -63,6 +64,7 @@ def build_layer(
     """
     layer = encoder.get_submodule(site.name)
     weight_bits, activation_bits = bits
+    values = searched(values, activation_bits)
     compensated = "weights" in config.passes and weight_bits < WHOLE
     change, rotated = None, False
     if config.reparameterize is not None and site.norm is not None:
@@ -107,7 +109,8 @@ def build_layer(
 
 @torch.no_grad()
 def build_product(site: Site, a: Tensor, b: Tensor, bits: int) -> QuantizedProduct:
-    """The quantized product for samples (any shape) of its two factors; softmax outputs get a log-sqrt2 grid."""
+    """The quantized product for samples (rows x C, extremes last) of its two factors; softmax outputs get a log-sqrt2 grid."""
     softmax = site.name.rpartition(".")[2] == SOFTMAX_PRODUCT
+    a, b = searched(a, bits), searched(b, bits)
     left = search_log_scale(a, bits) if softmax else search_range(a, bits)
     return QuantizedProduct(left, search_range(b, bits))

@@ -12,6 +12,7 @@ from dfqsam.errors import InputError
 from dfqsam.quant.build import build_layer, build_product, quantizable, site_bits
 from dfqsam.quant.layers import QuantizedLayer, replace
 from dfqsam.quant.observe import observe
+from dfqsam.quant.rounding import round_to_half
 from dfqsam.quant.sequential import quantize_in_sequence
 from dfqsam.sam.sites import Site
 
@@ -30,6 +31,8 @@ def quantize_encoder(
 ) -> list[str]:
     """Replaces the quantizable sites of ``encoder`` by quantized modules and returns their names.
 
+    What is large and stays in floating point is rounded to half precision (:mod:`dfqsam.quant.rounding`).
+
     Args:
         sites: of this encoder, in the order of execution.
         batches: ``count`` batches of normalised calibration images, B x 3 x S x S.
@@ -47,6 +50,7 @@ def quantize_encoder(
         if not images:
             raise InputError("Calibration on quantized inputs needs the images themselves; give at least one batch.")
         quantize_in_sequence(encoder, sites, chosen, torch.cat(images), config, advance)
+        round_to_half(encoder)
         return names
     own = samples is None
     found = observe(encoder, names, batches, count, config.rows) if samples is None else samples
@@ -62,6 +66,7 @@ def quantize_encoder(
             module, _ = build_layer(encoder, site, take(site.name), bits, config)
         replace(encoder, site.name, module)
         advance()
+    round_to_half(encoder)
     return names
 
 

@@ -16,6 +16,7 @@ from dfqsam.sam.sites import Product
 
 # Depthwise convolutions get a range for each channel, which takes so many times the values of one for a whole tensor.
 PER_CHANNEL = 8
+COVERING = 6  # bits of activations from which on a grid covers extremes
 
 
 @dataclass
@@ -50,6 +51,12 @@ class Sample:
         assert self.low is not None
         assert self.high is not None
         return torch.cat([*self.rows, torch.stack([self.low, self.high])])
+
+
+def searched(values: Tensor, bits: int) -> Tensor:
+    """Of ``values`` (:meth:`Sample.values`) the rows that a grid of ``bits`` is searched in: all where it can afford to
+    cover the extremes, else those of the sample."""
+    return values if bits >= COVERING else values[:-2]
 
 
 def keys(name: str, module: nn.Module) -> list[str]:

@@ -1,4 +1,5 @@
-"""Weights rounded to integers for storage, computed with in floating point (the mask decoder)."""
+"""Weights rounded for storage, computed with in floating point: the mask decoder's to integers, and what is large and
+not quantized in an encoder to half precision."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.quant.grid import signed_limit
+from dfqsam.quant.layers import QuantizedLayer
+
+LARGE = 2048  # values that a tensor must have to be worth a rounding
 
 
 def round_to_grid(weight: Tensor, axis: int, bits: int = 8) -> Tensor:
@@ -27,4 +31,25 @@ def round_weights(module: nn.Module, bits: int = 8) -> int:
             axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
             layer.weight.copy_(round_to_grid(layer.weight, axis, bits))
             count += 1
+    return count
+
+
+@torch.no_grad()
+def round_to_half(encoder: nn.Module) -> int:
+    """Rounds large matrices, kernels and tables that are not quantized to half precision, in place; returns how many.
+
+    They change by 0.05 % at most, a tenth of what eight bits do, and take half the room in a file
+    (:func:`dfqsam.export.pack.store_halves`). One with values that half precision cannot hold stays as it is.
+    """
+    count = 0
+    for module in encoder.modules():
+        if isinstance(module, QuantizedLayer):
+            continue
+        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if value.dtype != torch.float32 or value.dim() < 2 or value.numel() < LARGE:
+                continue
+            half = value.half().float()
+            if bool(half.isfinite().all()):
+                value.copy_(half)
+                count += 1
     return count

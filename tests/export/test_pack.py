@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqsam.export.pack import pack_int4, pack_weights, store_rounded
+from dfqsam.export.pack import pack_int4, pack_weights, store_halves, store_rounded
 from dfqsam.quant.rounding import round_to_grid
 
 
@@ -61,3 +61,26 @@ def test_rounded_floats_are_stored_as_bytes_and_others_stay():
     assert store_rounded(model) == 1
     assert model.ByteSize() < size - 2 * rounded.size
     np.testing.assert_allclose(run(model, x=value), before, rtol=1e-5, atol=1e-5)
+
+
+def test_floats_that_half_precision_holds_are_stored_so_and_the_graph_computes_the_same():
+    rng = np.random.default_rng(0)
+    halves = rng.standard_normal((64, 48)).astype(np.float16).astype(np.float32)
+    free = rng.standard_normal((48, 64)).astype(np.float32)
+    large = halves.T.copy()
+    large[0, 0] = 1e6
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"]),
+        helper.make_node("MatMul", ["h", "b"], ["g"]),
+        helper.make_node("MatMul", ["g", "a"], ["k"]),
+        helper.make_node("MatMul", ["k", "c"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 64])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 64])
+    weights = {"a": halves, "b": free, "c": large}
+    model = model_of(nodes, [numpy_helper.from_array(v, k) for k, v in weights.items()], [x], [y])
+    value = rng.standard_normal((2, 64)).astype(np.float32)
+    before, size = run(model, x=value), model.ByteSize()
+    assert store_halves(model) == 1
+    assert model.ByteSize() < size - 1.9 * halves.size
+    assert np.array_equal(run(model, x=value), before)

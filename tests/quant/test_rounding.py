@@ -1,0 +1,37 @@
+import pytest
+import torch
+from torch import nn
+
+from dfqsam.quant.grid import Affine
+from dfqsam.quant.layers import QuantizedLinear
+from dfqsam.quant.rounding import round_to_half
+
+
+def encoder() -> nn.Module:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 64)
+    quantized = QuantizedLinear.of(layer, torch.full((64,), 0.01), Affine(0.1, 3, 8), 8)
+    return nn.ModuleDict({"large": nn.Linear(64, 64), "small": nn.Linear(8, 8), "quantized": quantized})
+
+
+def test_large_floats_are_rounded_to_half_precision_and_nothing_else_is():
+    module = encoder()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert round_to_half(module) == 1
+    after = module.state_dict()
+    assert torch.equal(after["large.weight"], before["large.weight"].half().float())
+    assert not torch.equal(after["large.weight"], before["large.weight"])
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name != "large.weight")
+    torch.testing.assert_close(after["large.weight"], before["large.weight"], rtol=5e-4, atol=1e-7)
+    assert round_to_half(module) == 1  # again, which changes nothing
+    assert torch.equal(module.state_dict()["large.weight"], after["large.weight"])
+
+
+@pytest.mark.parametrize("value", [1e6, float("inf")])
+def test_what_half_precision_cannot_hold_stays(value):
+    module = encoder()
+    with torch.no_grad():
+        module["large"].weight[3, 4] = value
+    before = module["large"].weight.clone()
+    assert round_to_half(module) == 0
+    assert torch.equal(module["large"].weight, before)
