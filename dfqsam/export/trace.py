@@ -76,8 +76,8 @@ def tidy(model: ModelProto) -> ModelProto:
 
 @torch.no_grad()
 def export_encoder(graph: EncoderGraph, size: int) -> ModelProto:
-    """The encoder for pictures of up to ``size`` x ``size``, any weights of at most 4 bits packed, and large floats that
-    half precision holds stored so."""
+    """The encoder for pictures of up to ``size`` x ``size``; weights of at most 4 bits are packed, and large floats
+    that half precision holds are stored so."""
     example = torch.zeros(size - 3, size - 5, 3, dtype=torch.uint8)
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
     model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)

@@ -109,7 +109,8 @@ def build_layer(
 
 @torch.no_grad()
 def build_product(site: Site, a: Tensor, b: Tensor, bits: int) -> QuantizedProduct:
-    """The quantized product for samples (rows x C, extremes last) of its two factors; softmax outputs get a log-sqrt2 grid."""
+    """The quantized product for samples (as :func:`build_layer` takes them) of its two factors; softmax outputs get a
+    log-sqrt2 grid."""
     softmax = site.name.rpartition(".")[2] == SOFTMAX_PRODUCT
     a, b = searched(a, bits), searched(b, bits)
     left = search_log_scale(a, bits) if softmax else search_range(a, bits)

@@ -10,7 +10,7 @@ from dfqsam.quant.build import site_bits
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.layers import QuantizedConv, on_grid, require_on_grid
 from dfqsam.quant.logarithmic import LogSqrt2
-from dfqsam.quant.observe import observe
+from dfqsam.quant.observe import observe, searched
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.rounding import round_to_grid, round_weights
@@ -131,6 +131,13 @@ def test_extremes_are_those_of_everything_that_enters_and_of_images_beyond():
         kept = torch.cat([x.flatten(0, -2) for x in inputs[:2]])
         assert all((kept == row).all(1).any() for row in found[name][:-2][:5])
         assert len(found[name]) < len(kept)
+
+
+def test_coarse_grids_are_searched_without_the_extremes():
+    values = torch.tensor([[0.0, 1.0], [2.0, 3.0], [-9.0, 0.0], [2.0, 9.0]])
+    assert torch.equal(searched(values, 8), values)
+    assert torch.equal(searched(values, 6), values)
+    assert torch.equal(searched(values, 4), values[:2])
 
 
 @pytest.mark.parametrize("target", [None, "center", "median"])
