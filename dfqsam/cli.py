@@ -139,6 +139,10 @@ def quantize(
     target_size: Annotated[
         float | None, typer.Option(min=0.01, help="MB (10^6 bytes) of the encoder's file; layers get 4 or 8 bits.")
     ] = None,
+    target_agreement: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Agreement of masks on synthetic images; layers get 4 or 8 bits."),
+    ] = None,
     method: Method = SynthesisConfig.method,
     images: Images = SynthesisConfig.images,
     seed: Seed = 0,
@@ -147,6 +151,7 @@ def quantize(
     quick: Quick = False,
     family: Family = None,
     image_size: ImageSize = None,
+    integer_decoder: Annotated[bool, typer.Option(help="8-bit activations in the mask decoder too.")] = False,
     with_full_precision: Annotated[bool, typer.Option(help="Add the full-precision graphs, to compare.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -168,6 +173,7 @@ def quantize(
         profile=profile,
         preset=preset,
         target_bytes=None if target_size is None else int(target_size * 1e6),
+        target_agreement=target_agreement,
         synthesis=synthesis,
         calibration=calibration,
         resynthesize=resynthesize,
@@ -175,6 +181,7 @@ def quantize(
         family=family,
         image_size=image_size,
         full_precision=with_full_precision,
+        integer_decoder=integer_decoder,
     )
     manifest = bundle.manifest
     if as_json:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from dfqsam import __version__
 from dfqsam.assets import shipped_images
@@ -26,25 +25,26 @@ from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
+from dfqsam.mixed import agreeing, settled_bits, within
 from dfqsam.progress import stage
-from dfqsam.quant.allocate import allocate
-from dfqsam.quant.budget import CHOICES, sizes, stored_bytes, weight_errors
+from dfqsam.quant.budget import stored_bytes
 from dfqsam.quant.calibration import calibrate
+from dfqsam.quant.decoder import decoder_linears, quantize_decoder
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
+from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
-from dfqsam.quant.variety import varied
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
 from dfqsam.synth.synthesize import settled, steps, synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
 
-WEIGHED = 4  # images that the bits of layers are chosen on
-SLACK = 1024  # bytes a layer that its biases and another choice of divisors may add
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
+FLOAT_DECODER = "8-bit weights per output channel, computed in full precision"
+INTEGER_DECODER = "8-bit weights per output channel, 8-bit activations in the transformer"
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
 FOREIGN = "Calibration images were made from the model, a seed and a foreign segmentation network; no image was read."
 
@@ -56,7 +56,9 @@ def quantize(
     profile: str = "w8a8",
     preset: str = "fast",
     target_bytes: int | None = None,
+    target_agreement: float | None = None,
     synthesis: SynthesisConfig | None = None,
+    integer_decoder: bool = False,
     calibration: Path | None = None,
     resynthesize: bool = False,
     work: Path | None = None,
@@ -73,11 +75,14 @@ def quantize(
         preset: how long the quantized encoder is mended, see :data:`dfqsam.config.PRESETS`.
         target_bytes: what the encoder's file may take. Layers that matter most then get 8-bit weights and the others
             4, whatever the profile says of weights; its name ends in ``-mixed``.
+        target_agreement: how far, 0 to 100, masks of random prompts must stay what they were on synthetic images kept
+            out of every fit. As few layers as that takes then get 8-bit weights; the name ends in ``-mixed`` too.
         synthesis: how calibration images are made; None for the defaults. Where these come to DFQ-SAM, the images that
             ship with dfqsam serve if they are of this very checkpoint.
+        integer_decoder: see :class:`dfqsam.config.QuantConfig`.
         calibration: a synthetic set that was made before, in place of ``synthesis``.
         resynthesize: make the images even where a shipped set would serve.
-        work: where an unfinished synthesis keeps its batches, to go on after a stop.
+        work: where unfinished synthesis and reconstruction keep what they have, to go on after a stop.
         family, image_size: see :func:`dfqsam.sam.model.load_sam`.
         full_precision: put the full-precision graphs beside the quantized ones, to compare.
 
@@ -85,15 +90,22 @@ def quantize(
         InputError, CheckpointError, BundleError: for what the user can mend.
         ParityError: when an exported graph does not compute what the model computes.
     """
-    quantization = deployable(profile, preset)
+    quantization = replace(deployable(profile, preset), integer_decoder=integer_decoder)
+    if target_bytes is not None and target_agreement is not None:
+        raise InputError("A size and an agreement were asked for; give one of them.")
     check_target(output)
     keep_freed_memory()
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
     images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
+    pictures = list(images.images)
     if target_bytes is not None:
-        quantization = within(sam, images, quantization, target_bytes)
-    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision, target_bytes)
+        quantization = replace(within(sam, pictures, quantization, target_bytes), profile=f"{profile}-mixed")
+    elif target_agreement is not None:
+        quantization = replace(agreeing(sam, pictures, quantization, target_agreement), profile=f"{profile}-mixed")
+    else:
+        quantization = settled_bits(sam, pictures, quantization)
+    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision, target_bytes, work)
     if work is not None:
         shutil.rmtree(work, ignore_errors=True)
     return bundle
@@ -203,6 +215,7 @@ def build_bundle(
     checkpoint_hash: str,
     full_precision: bool = False,
     target_bytes: int | None = None,
+    work: Path | None = None,
 ) -> Bundle:
     """The second half of :func:`quantize`: from calibration images to a bundle; ``sam`` itself is left as it is."""
     size = sam.family.image_size
@@ -226,10 +239,15 @@ def build_bundle(
     with stage("Quantizing the encoder", len(names)) as advance:
         batches = seen.batches
         quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
-        round_weights(sam.prompt_encoder)
-        round_weights(sam.mask_decoder)
-    changed = mend(Work.of(reference, sam.encoder, batches), config.passes)
+    changed = mend(Work.of(reference, sam.encoder, batches, work), config.passes)
     require_on_grid(sam.encoder)
+    if config.integer_decoder:
+        with stage("Quantizing the decoder", len(decoder_linears(sam.mask_decoder))) as advance:
+            embeddings = [sam.encoder(batch) for batch in few(batches)[0]]
+            sam.mask_decoder = quantize_decoder(reference.prompter, embeddings, config.rows, advance=advance)
+        require_on_grid(sam.mask_decoder)
+    round_weights(sam.prompt_encoder)
+    round_weights(sam.mask_decoder)
     with stage("Exporting and checking the graphs"):
         graph = EncoderGraph(sam.encoder, sam.normalise)
         decoding = DecoderGraph(sam.prompt_encoder, sam.mask_decoder)
@@ -270,7 +288,7 @@ def build_bundle(
             "quantized_layers": len(layers),
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
-            "decoder": "8-bit weights per output channel, computed in full precision",
+            "decoder": INTEGER_DECODER if config.integer_decoder else FLOAT_DECODER,
             "parity": parity,
         },
         calibration=calibration,
@@ -285,30 +303,6 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
-
-
-def within(sam: Sam, images: SyntheticSet, config: QuantConfig, target_bytes: int) -> QuantConfig:
-    """``config`` with the bits of each layer's weights such that the encoder's file takes at most ``target_bytes``.
-
-    Raises:
-        InputError: when not even 4 bits everywhere are that small.
-    """
-    sites = [site for site in quantizable(sam.sites(), config) if site.kind != "product"]
-    batches = varied([sam.normalise(picture[None]) for picture in images.images[:WEIGHED]])
-    bytes_of = sizes(sam.encoder, sites)
-    with stage("Measuring the file with 4-bit weights"):
-        small = replace(config, weight_bits=min(CHOICES), layer_bits=())
-        encoder = copy.deepcopy(sam.encoder)
-        quantize_encoder(encoder, sam.sites(), batches, len(batches), small)
-        whole = len(export_encoder(EncoderGraph(encoder, sam.normalise), sam.family.image_size).SerializeToString())
-    rest = whole - sum(by_bits[min(CHOICES)] for by_bits in bytes_of.values()) + SLACK * len(sites)
-    with stage("Weighing the bits of every layer", len(sites)) as advance:
-        if sam.any_resolution:
-            batches = [F.avg_pool2d(batch, 2) for batch in batches]
-        errors = weight_errors(sam.encoder, sites, batches, advance=advance)
-    chosen = allocate(errors, bytes_of, target_bytes - rest)
-    bits = tuple((name, count) for name, count in chosen.items() if count != min(CHOICES))
-    return replace(config, profile=f"{config.profile}-mixed", weight_bits=min(CHOICES), layer_bits=bits)
 
 
 def full_precision_parts(config: QuantConfig) -> str:

@@ -9,13 +9,15 @@ from dfqsam.config import PRESETS, QuantConfig
 from dfqsam.errors import InputError
 
 CORRECTED = "corrected"  # what calibration sources are compared at
+MIXED = "mixed"  # nothing new for columns whose layers all have the same bits
 # Each adds one thing to the one before it; reparameterization is a dimension of its own.
 RUNGS: dict[str, dict[str, Any]] = {
-    "nearest": {"channel_scales": False, "passes": ()},
-    CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"]},
-    "channel-scales": {"channel_scales": True, "passes": PRESETS["plain"]},
-    "depthwise": {"channel_scales": True, "passes": ("ranges", "depthwise", "biases")},
-    "weights": {"channel_scales": True, "passes": PRESETS["fast"]},
+    "nearest": {"channel_scales": False, "passes": (), "file_share": None},
+    CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"], "file_share": None},
+    "channel-scales": {"channel_scales": True, "passes": PRESETS["plain"], "file_share": None},
+    "depthwise": {"channel_scales": True, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
+    "weights": {"channel_scales": True, "passes": PRESETS["fast"], "file_share": None},
+    MIXED: {"channel_scales": True, "passes": PRESETS["fast"]},
     "blocks": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "blocks", "biases")},
     "distillation": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "distillation", "biases")},
     "blocks+distillation": {
@@ -29,6 +31,7 @@ TITLES = {
     "channel-scales": "+ channel scales",
     "depthwise": "+ depthwise scales judged by the filters",
     "weights": "+ compensated weights",
+    MIXED: "+ layers that matter most at 8 bits",
     "blocks": "+ blocks reconstructed",
     "distillation": "weights + distillation",
     "blocks+distillation": "+ both",

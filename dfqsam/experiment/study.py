@@ -21,11 +21,12 @@ from dfqsam.experiment.cases import by_picture, search_subset
 from dfqsam.experiment.keep import fingerprint
 from dfqsam.experiment.machine import machine
 from dfqsam.experiment.rows import ROWS, synthesis_of
-from dfqsam.experiment.rungs import CORRECTED, config_of
+from dfqsam.experiment.rungs import CORRECTED, MIXED, config_of
 from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
+from dfqsam.mixed import settled_bits
 from dfqsam.progress import stage
 from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
@@ -72,6 +73,7 @@ def run(
     for row in rows:
         synthesis_of(row, images, seed=0)
     settings = [(rung, config_of(name, rung, value)) for name in columns for value in reparameterize for rung in rungs]
+    settings = [(rung, config) for rung, config in settings if rung != MIXED or config.file_share is not None]
     wanted = [(row, seed) for row in rows for seed in seeds]
     keep_freed_memory()
     with stage("Loading the checkpoint"):
@@ -109,6 +111,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
     synthesis = synthesis_of(head["row"], len(pictures), head["seed"])
     for rung, config in todo:
         begin = time.perf_counter()
+        config = settled_bits(sam, pictures, config)
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
             encoder = copy.deepcopy(sam.encoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)

@@ -69,7 +69,7 @@ def store_rounded(model: ModelProto, least: int = 2048) -> int:
     return len(scales)
 
 
-def store_halves(model: ModelProto, least: int = 2048) -> int:
+def store_halves(model: ModelProto, least: int = 256) -> int:
     """Stores float initializers that half precision holds exactly as FLOAT16, in place; returns how many.
 
     Args:

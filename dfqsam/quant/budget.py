@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.quant.gptq import gptq
-from dfqsam.quant.grid import signed_limit, weight_codes, weight_scales
+from dfqsam.quant.grid import code_limits, weight_codes, weight_scales
 from dfqsam.quant.observe import observe
+from dfqsam.quant.units import entering_unit
 from dfqsam.sam.sites import Site
 
 CHOICES = (4, 8)  # six bits travel in eight-bit containers and save nothing
@@ -26,6 +27,7 @@ def stored_bytes(weight: Tensor, bits: int) -> int:
 def weight_errors(
     encoder: nn.Module,
     sites: Sequence[Site],
+    units: Sequence[str],
     batches: Sequence[Tensor],
     choices: Sequence[int] = CHOICES,
     advance: Callable[[], object] = lambda: None,
@@ -39,12 +41,17 @@ def weight_errors(
     Args:
         encoder: in full precision, left as it is.
         sites: of its Linears and convolutions.
+        units: names of its parts that images pass one after the other; those before a layer's own are computed once.
         batches: normalised calibration images, each B x 3 x S x S; a few say enough.
         advance: called after every layer.
     """
     encoder = copy.deepcopy(encoder)
     inputs = observe(encoder, [site.name for site in sites], batches, len(batches), ROWS)
-    true = torch.cat([encoder(batch) for batch in batches])
+    first, parts = units[0], [encoder.get_submodule(name) for name in units]
+    entering = [[entering_unit(encoder, first, batch) for batch in batches]]
+    for part in parts:
+        entering.append([part(x) for x in entering[-1]])
+    true = torch.cat(entering[-1])
     norm = float(true.double().square().sum())
     found: dict[str, dict[int, float]] = {}
     least = min(choices)
@@ -53,12 +60,21 @@ def weight_errors(
         assert isinstance(layer, nn.Linear | nn.Conv2d)
         weight, values = layer.weight.data, inputs.pop(site.name)
         layer.weight.data = _rounded(weight, values, least)
-        wrong = torch.cat([encoder(batch) for batch in batches]) - true
+        own = [number for number, unit in enumerate(units) if site.name.startswith(f"{unit}.")]
+        outputs = entering[own[0]] if own else [entering_unit(encoder, first, batch) for batch in batches]
+        for part in parts[own[0] if own else 0 :]:
+            outputs = [part(x) for x in outputs]
+        wrong = torch.cat(outputs) - true
         error = float(wrong.double().square().sum()) / norm
-        found[site.name] = {bits: error * (signed_limit(least) / signed_limit(bits)) ** 2 for bits in choices}
+        found[site.name] = {bits: error * (_steps(least) / _steps(bits)) ** 2 for bits in choices}
         layer.weight.data = weight
         advance()
     return found
+
+
+def _steps(bits: int) -> int:
+    low, high = code_limits(bits)
+    return high - low
 
 
 def _rounded(weight: Tensor, values: Tensor, bits: int) -> Tensor:

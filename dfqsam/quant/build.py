@@ -91,6 +91,7 @@ def build_layer(
         own, grid = None, None
         if config.channel_scales and site.norm is None and site.source != "image":
             own, grid = search_rescaling(Matrix.of(layer.weight, values, bits, compensated), values)
+            own = None if own is None else own.halved()
         grid = grid or search_range(values, activation_bits)
         weight = layer.weight if own is None else layer.weight * own.ratio
         scale = weight_scales(weight, weight_bits, pairs=True)
@@ -103,7 +104,7 @@ def build_layer(
             if config.channel_scales
             else search_scales(values, activation_bits)
         )
-        return QuantizedConv.of(layer, grid, weight_bits, own), change
+        return QuantizedConv.of(layer, grid, weight_bits, own.halved()), change
     return QuantizedConv.of(layer, search_range(values, activation_bits), weight_bits), change
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfqsam.quant.grid import PAIR_LIMIT, SHRINK, signed_limit
+from dfqsam.quant.grid import PAIR_LIMIT, SHRINK, code_limits, widest_scales
 
 BLOCK = 64  # inputs whose errors are passed on at once
 
@@ -35,8 +35,8 @@ def gptq(
     Args:
         weight: G x N x K: groups, outputs and inputs of each.
         moment: G x K x K, mean of x xᵀ over the inputs as the layer gets them.
-        scale: G x N, positive.
-        bits: 2 to 8; codes are symmetric.
+        scale: G x N, not 0.
+        bits: 2 to 8, see :func:`dfqsam.quant.grid.code_limits`.
         damping: share of the mean diagonal of ``moment`` added to its diagonal.
         pairs: keep neighbours safe in pairs, see :func:`dfqsam.quant.grid.pair_safe`. Otherwise the inputs that carry
             most are rounded first, while there are many left to make up for them.
@@ -44,7 +44,7 @@ def gptq(
     Returns:
         G x N x K codes, as floats of the kind of ``weight``.
     """
-    limit, size = signed_limit(bits), weight.shape[-1]
+    limits, size = code_limits(bits), weight.shape[-1]
     paired = pairs and bits == 8
     diagonal = moment.diagonal(dim1=-2, dim2=-1)
     order = torch.arange(size).expand(len(weight), -1) if paired else diagonal.argsort(dim=-1, descending=True)
@@ -61,7 +61,7 @@ def gptq(
         block, errors = left[..., start:stop].clone(), torch.empty_like(left[..., start:stop])
         for i in range(stop - start):
             place = start + i
-            code = (block[..., i] / scale).round().clamp_(-limit, limit)
+            code = (block[..., i] / scale).round().clamp_(*limits)
             if paired and place % 2:
                 before = codes[..., place - 1]
                 code = torch.maximum(torch.minimum(code, PAIR_LIMIT - before), -PAIR_LIMIT - before)
@@ -80,7 +80,7 @@ def gptq_with_scales(
     Returns:
         Codes (G x N x K) and scales (G x N).
     """
-    full = weight.abs().amax(-1).clamp_min(1e-12) / signed_limit(bits)
+    full = widest_scales(weight, bits)
     # Scales are float32 when the model runs; what is judged here must be what is multiplied there.
     scales = (full[:, None] * torch.tensor(SHRINK, dtype=full.dtype)[:, None]).float().to(weight.dtype)
     groups, outputs = weight.shape[:2]

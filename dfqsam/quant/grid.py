@@ -60,9 +60,27 @@ def fake_quantize(x: Tensor, grid: Affine) -> Tensor:
     return codes.mul_(grid.scale)
 
 
-def signed_limit(bits: int) -> int:
-    """The largest code of a symmetric signed grid: 127 at 8 bits, 7 at 4; the smallest is its negative."""
-    return 2 ** (bits - 1) - 1
+def code_limits(bits: int) -> tuple[int, int]:
+    """The smallest and the largest code of a weight.
+
+    Below eight bits every code counts: a scale may be negative, so that the end with one code more lies where the
+    larger weights are. At eight bits the code -128 is left out, for it would gain nothing and is unsafe in pairs.
+
+    >>> code_limits(4), code_limits(8)
+    ((-8, 7), (-127, 127))
+    """
+    last = 2 ** (bits - 1) - 1
+    return (-last, last) if bits >= WHOLE else (-last - 1, last)
+
+
+def widest_scales(flat: Tensor, bits: int) -> Tensor:
+    """Scale of each row of weights (… x K) with the least magnitude that clips none, negative where the largest weight
+    is positive and the grid has one code more below zero."""
+    low, high = code_limits(bits)
+    most, least = flat.amax(-1).clamp_min(0), (-flat.amin(-1)).clamp_min(0)
+    sign = torch.where((most > least) & (-low > high), -1.0, 1.0).to(flat.dtype)
+    larger, smaller = torch.maximum(most, least), torch.minimum(most, least)
+    return sign * torch.maximum(larger / -low, smaller / high).clamp_min(1e-12)
 
 
 WHOLE = 8  # bits with which weights are left as they are rounded, see dfqsam.quant.compensate
@@ -94,14 +112,14 @@ def pair_safe(codes: Tensor) -> Tensor:
 
 
 def weight_scales(weight: Tensor, bits: int, pairs: bool = False) -> Tensor:
-    """Scale of each output channel of ``weight`` (N x …) with the least squared rounding error; N, positive.
+    """Scale of each output channel of ``weight`` (N x …) with the least squared rounding error; N, not 0, negative
+    where the grid is turned round (:func:`code_limits`).
 
     Args:
         pairs: whether the codes will be made :func:`pair_safe`, which larger scales avoid.
     """
     flat = weight.flatten(1)
-    limit = signed_limit(bits)
-    full = flat.abs().amax(1).clamp_min(1e-12) / limit
+    full = widest_scales(flat, bits)
     best, least = full, torch.full_like(full, float("inf"))
     for shrink in (*GROW, *SHRINK) if pairs and bits == 8 else SHRINK:
         scale = full * shrink
@@ -112,14 +130,13 @@ def weight_scales(weight: Tensor, bits: int, pairs: bool = False) -> Tensor:
 
 
 def weight_codes(weight: Tensor, scale: Tensor, bits: int, pairs: bool = False) -> Tensor:
-    """Integer codes (as int8) of ``weight`` (N x …) on the symmetric grids of ``scale`` (N).
+    """Integer codes (as int8) of ``weight`` (N x …) on the grids of ``scale`` (N).
 
     Args:
         pairs: make them :func:`pair_safe`; fewer than 8 bits are so by themselves.
     """
-    limit = signed_limit(bits)
     steps = weight / scale.reshape(-1, *[1] * (weight.dim() - 1))
-    codes = steps.round().clamp(-limit, limit)
+    codes = steps.round().clamp(*code_limits(bits))
     if pairs and bits == 8:
         codes = pair_safe(codes.flatten(1)).reshape(codes.shape)
     return codes.to(torch.int8)

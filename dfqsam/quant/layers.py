@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
-from dfqsam.quant.grid import Affine, pair_safe, signed_limit, weight_codes, weight_scales
+from dfqsam.quant.grid import Affine, code_limits, pair_safe, weight_codes, weight_scales
 from dfqsam.quant.ops import quantized_conv, quantized_linear
 from dfqsam.quant.rescaling import Rescaling
 from dfqsam.quant.rotation import rotate
@@ -17,8 +17,8 @@ class QuantizedLayer(nn.Module):
     """Integer weights with one scale per output channel, and an affine grid for what enters.
 
     Attributes:
-        codes: int8, on the symmetric grid of ``weight_bits``.
-        scale: float32, one per output channel.
+        codes: int8, on the grid of ``weight_bits`` (:func:`dfqsam.quant.grid.code_limits`).
+        scale: float32, one per output channel, negative where a grid of fewer than 8 bits is turned round.
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
         center, divisor: C or None each; what enters is moved by the one and divided by the other, which bias and
             weights make up for (:class:`dfqsam.quant.rescaling.Rescaling`).
@@ -184,8 +184,8 @@ def replace(root: nn.Module, name: str, module: nn.Module) -> None:
 @torch.no_grad()
 def on_grid(layer: QuantizedLayer) -> bool:
     """Whether every weight lies on the integer grid of its bits, and those of a matrix are safe in pairs."""
-    limit = signed_limit(layer.weight_bits)
-    fits = layer.codes.dtype == torch.int8 and int(layer.codes.int().abs().max()) <= limit
+    low, high = code_limits(layer.weight_bits)
+    fits = layer.codes.dtype == torch.int8 and low <= int(layer.codes.min()) and int(layer.codes.max()) <= high
     if fits and isinstance(layer, QuantizedLinear):
         rows = layer.codes.T.float()
         return torch.equal(pair_safe(rows), rows)

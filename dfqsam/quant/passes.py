@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -21,6 +22,7 @@ from dfqsam.quant.heldout import few
 from dfqsam.quant.learn.distill import Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
+from dfqsam.quant.rounding import round_to_half
 from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 
@@ -55,6 +57,7 @@ class Work:
         batches: normalised calibration images, each 1 x 3 x S x S, varied (:func:`dfqsam.quant.variety.varied`).
         any_resolution: whether the encoder takes images of half the side, which are enough to judge ranges by.
         prompter: asks the full-precision decoder; None for passes without a prompt-aware term.
+        keep: folder for what long passes have finished, so that they go on after a stop; None for nowhere.
     """
 
     reference: nn.Module
@@ -65,12 +68,13 @@ class Work:
     batches: Sequence[Tensor]
     any_resolution: bool = False
     prompter: Prompter | None = None
+    keep: Path | None = None
 
     @classmethod
-    def of(cls, sam: Served, encoder: nn.Module, batches: Sequence[Tensor]) -> Work:
+    def of(cls, sam: Served, encoder: nn.Module, batches: Sequence[Tensor], keep: Path | None = None) -> Work:
         """Of a whole model in full precision, and its ``encoder`` once that is quantized."""
         parts = sam.sites(), sam.units(), sam.stages()
-        return cls(sam.encoder, encoder, *parts, batches, sam.any_resolution, sam.prompter)
+        return cls(sam.encoder, encoder, *parts, batches, sam.any_resolution, sam.prompter, keep)
 
 
 class Pass(Protocol):
@@ -81,12 +85,14 @@ class Pass(Protocol):
 
 
 def mend(work: Work, names: Sequence[str]) -> dict[str, int]:
-    """Runs the passes ``names`` one after the other, each with a progress bar; returns how many parts each changed."""
+    """Runs the passes ``names`` one after the other, each with a progress bar; returns how many parts each changed.
+    What they have left in full precision is rounded to half precision at the end."""
     done = {}
     for name in names:
         title, run, parts = _PASSES[name]
         with stage(title, parts(work)) as advance:
             done[name] = run(work, advance)
+    round_to_half(work.encoder)
     return done
 
 
@@ -125,9 +131,16 @@ def reconstruct_blocks(work: Work, advance: Callable[[], object]) -> int:
     images, fit = few(work.batches)
     if not fit:
         return 0
-    crop = PART if work.any_resolution else None
     report = reconstruct(
-        work.reference, work.encoder, work.units, images, fit, prompter=work.prompter, crop=crop, advance=advance
+        work.reference,
+        work.encoder,
+        work.units,
+        images,
+        fit,
+        prompter=work.prompter,
+        crop=PART if work.any_resolution else None,
+        keep=work.keep,
+        advance=advance,
     )
     return sum(entry.after < entry.before for entry in report.values())
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.grid import signed_limit
+from dfqsam.quant.grid import code_limits
 from dfqsam.quant.layers import QuantizedLayer
 
-LARGE = 2048  # values that a tensor must have to be worth a rounding
+LARGE = 256  # values that a tensor must have to be worth a node that unpacks it
 
 
 def round_to_grid(weight: Tensor, axis: int, bits: int = 8) -> Tensor:
@@ -18,7 +18,7 @@ def round_to_grid(weight: Tensor, axis: int, bits: int = 8) -> Tensor:
     Rounding twice changes nothing, so that whoever stores the result finds the same integers again.
     """
     others = [d for d in range(weight.dim()) if d != axis]
-    scale = weight.abs().amax(others, keepdim=True).clamp_min(1e-12) / signed_limit(bits)
+    scale = weight.abs().amax(others, keepdim=True).clamp_min(1e-12) / code_limits(bits)[1]
     return (weight / scale).round() * scale
 
 
@@ -36,17 +36,19 @@ def round_weights(module: nn.Module, bits: int = 8) -> int:
 
 @torch.no_grad()
 def round_to_half(encoder: nn.Module) -> int:
-    """Rounds large matrices, kernels and tables that are not quantized to half precision, in place; returns how many.
+    """Rounds what is not quantized and not small to half precision, in place, biases of quantized layers too; returns
+    how many tensors.
 
     They change by 0.05 % at most, a tenth of what eight bits do, and take half the room in a file
     (:func:`dfqsam.export.pack.store_halves`). One with values that half precision cannot hold stays as it is.
     """
     count = 0
     for module in encoder.modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
         if isinstance(module, QuantizedLayer):
-            continue
-        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if value.dtype != torch.float32 or value.dim() < 2 or value.numel() < LARGE:
+            own = () if module.bias is None else (module.bias,)
+        for value in own:
+            if value.dtype != torch.float32 or value.numel() < LARGE:
                 continue
             half = value.half().float()
             if bool(half.isfinite().all()):

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfqsam.quant.gptq import damped, gptq, gptq_with_scales, weighted_error
-from dfqsam.quant.grid import pair_safe, weight_codes
+from dfqsam.quant.grid import code_limits, pair_safe, weight_codes, widest_scales
 from dfqsam.quant.ridge import ridge
 
 
@@ -15,13 +15,13 @@ def moments(groups: int, size: int, seed: int) -> torch.Tensor:
     return rows.mT @ rows / rows.shape[1]
 
 
-def by_solving_anew(weight: torch.Tensor, moment: torch.Tensor, scale: float, limit: int) -> torch.Tensor:
+def by_solving_anew(weight: torch.Tensor, moment: torch.Tensor, scale: float, bits: int) -> torch.Tensor:
     """The definition: round one input, then let those left take the values that are best given all that is rounded."""
     size = len(weight)
     order = moment.diagonal().argsort(descending=True).tolist()
     codes, now = torch.zeros(size, dtype=weight.dtype), weight.clone()
     for position, place in enumerate(order):
-        codes[place] = (now[place] / scale).round().clamp(-limit, limit)
+        codes[place] = (now[place] / scale).round().clamp(*code_limits(bits))
         done, rest = order[: position + 1], order[position + 1 :]
         if rest:
             lost = weight[done] - codes[done] * scale
@@ -34,12 +34,11 @@ def by_solving_anew(weight: torch.Tensor, moment: torch.Tensor, scale: float, li
 def test_it_is_what_solving_for_the_rest_after_every_rounding_gives(groups, outputs, size, bits, seed):
     moment = damped(moments(groups, size, seed), 0.01)
     weight = torch.randn(groups, outputs, size, dtype=torch.float64)
-    limit = 2 ** (bits - 1) - 1
-    scale = weight.abs().amax(-1) / limit
+    scale = widest_scales(weight, bits)
     found = gptq(weight, moment, scale, bits, damping=0.0)
     for g in range(groups):
         for n in range(outputs):
-            expected = by_solving_anew(weight[g, n], moment[g], float(scale[g, n]), limit)
+            expected = by_solving_anew(weight[g, n], moment[g], float(scale[g, n]), bits)
             assert torch.equal(found[g, n], expected)
 
 
@@ -56,7 +55,7 @@ def test_an_input_makes_up_for_its_twin():
 def test_inputs_that_know_nothing_of_each_other_are_rounded_to_nearest(bits, seed):
     torch.manual_seed(seed)
     weight = torch.randn(1, 3, 9, dtype=torch.float64)
-    scale = weight.abs().amax(-1) / (2 ** (bits - 1) - 1)
+    scale = widest_scales(weight, bits)
     codes = gptq(weight, torch.eye(9, dtype=torch.float64)[None], scale, bits)
     assert torch.equal(codes[0], weight_codes(weight[0], scale[0], bits).double())
 
@@ -68,7 +67,7 @@ def test_codes_are_safe_in_pairs_where_they_must_be(size, seed):
     codes, scales = gptq_with_scales(weight, moments(1, size, seed), 8, pairs=True)
     assert torch.equal(pair_safe(codes[0]), codes[0])
     assert float(codes.abs().max()) <= 127
-    assert (scales > 0).all()
+    assert (scales > 0).all()  # at eight bits grids are symmetric
 
 
 def test_the_scale_is_the_best_of_those_tried():
@@ -76,7 +75,7 @@ def test_the_scale_is_the_best_of_those_tried():
     weight = torch.randn(2, 5, 12, dtype=torch.float64)
     codes, scales = gptq_with_scales(weight, moment, 4)
     least = weighted_error(codes * scales[..., None] - weight, moment)
-    whole = weight.abs().amax(-1) / 7
+    whole = widest_scales(weight, 4)
     for share in (1.0, 0.9, 0.7, 0.5):
         scale = (whole * share).float().double()
         other = gptq(weight, moment, scale, 4) * scale[..., None]

@@ -1,8 +1,9 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfqsam.quant.grid import Affine, affine, fake_quantize, signed_limit, weight_codes, weight_scales
+from dfqsam.quant.grid import Affine, affine, code_limits, fake_quantize, weight_codes, weight_scales, widest_scales
 
 BITS = st.integers(2, 8)
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=50)
@@ -46,11 +47,25 @@ def test_weight_codes_fit_their_bits_and_beat_plain_rounding(rows, columns, bits
     scale = weight_scales(weight, bits)
     codes = weight_codes(weight, scale, bits)
     assert codes.dtype == torch.int8
-    assert int(codes.abs().max()) <= signed_limit(bits)
-    plain = weight.abs().amax(1) / signed_limit(bits)
+    low, high = code_limits(bits)
+    assert low <= int(codes.min())
+    assert int(codes.max()) <= high
+    plain = widest_scales(weight, bits)
+    assert float(((weight / plain[:, None]).round().clamp(low, high) * plain[:, None] - weight).abs().max()) <= (
+        0.5001 * float(plain.abs().max()) + 1e-6
+    )  # nothing is clipped
     error = (codes * scale[:, None] - weight).square().sum(1)
     reference = (weight_codes(weight, plain, bits) * plain[:, None] - weight).square().sum(1)
     assert bool((error <= reference * 1.0001 + 1e-9).all())
+
+
+def test_the_longer_end_of_a_grid_lies_where_the_largest_weight_is():
+    weight = torch.tensor([[4.0, -3.5, 1.0], [-4.0, 3.5, 1.0], [4.0, -4.0, 0.0]])
+    scale = widest_scales(weight, 4)
+    assert scale.tolist() == pytest.approx([-0.5, 0.5, 4 / 7])
+    codes = (weight / scale[:, None]).round().tolist()
+    assert codes == [[-8, 7, -2], [-8, 7, 2], [7, -7, 0]]
+    assert widest_scales(weight, 8).tolist() == pytest.approx([4 / 127] * 3)
 
 
 def test_a_channel_of_zeros_stays_zero():

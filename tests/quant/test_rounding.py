@@ -9,21 +9,23 @@ from dfqsam.quant.rounding import round_to_half
 
 def encoder() -> nn.Module:
     torch.manual_seed(0)
-    layer = nn.Linear(64, 64)
-    quantized = QuantizedLinear.of(layer, torch.full((64,), 0.01), Affine(0.1, 3, 8), 8)
+    layer = nn.Linear(64, 300)
+    quantized = QuantizedLinear.of(layer, torch.full((300,), 0.01), Affine(0.1, 3, 8), 8)
     return nn.ModuleDict({"large": nn.Linear(64, 64), "small": nn.Linear(8, 8), "quantized": quantized})
 
 
 def test_large_floats_are_rounded_to_half_precision_and_nothing_else_is():
     module = encoder()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    assert round_to_half(module) == 1
+    assert round_to_half(module) == 2
     after = module.state_dict()
     assert torch.equal(after["large.weight"], before["large.weight"].half().float())
     assert not torch.equal(after["large.weight"], before["large.weight"])
-    assert all(torch.equal(after[name], value) for name, value in before.items() if name != "large.weight")
+    assert torch.equal(after["quantized.bias"], before["quantized.bias"].half().float())
+    rounded = ("large.weight", "quantized.bias")
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name not in rounded)
     torch.testing.assert_close(after["large.weight"], before["large.weight"], rtol=5e-4, atol=1e-7)
-    assert round_to_half(module) == 1  # again, which changes nothing
+    assert round_to_half(module) == 2  # again, which changes nothing
     assert torch.equal(module.state_dict()["large.weight"], after["large.weight"])
 
 
@@ -33,5 +35,5 @@ def test_what_half_precision_cannot_hold_stays(value):
     with torch.no_grad():
         module["large"].weight[3, 4] = value
     before = module["large"].weight.clone()
-    assert round_to_half(module) == 0
+    assert round_to_half(module) == 1  # the bias of the other
     assert torch.equal(module["large"].weight, before)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from dfqsam.quant.learn.fit import Learning, optimiser_of, restore, state_of
 from dfqsam.quant.learn.interaction import prompt_loss
 from dfqsam.quant.learn.layers import LearnedLayer, learning
+from dfqsam.quant.learn.resume import KeptUnits, fit_key
 from dfqsam.quant.learn.steps import dropped, undecided
+from dfqsam.quant.units import entering_unit
 from dfqsam.sam.prompter import Prompter
 
 WARM = 0.2  # share of the steps before codes are driven to decide
@@ -58,6 +61,10 @@ class Reconstruction:
     before: float
     after: float
 
+    @classmethod
+    def of(cls, errors: tuple[float, float] | None) -> Reconstruction | None:
+        return None if errors is None else cls(*errors)
+
 
 def reconstruct(
     reference: nn.Module,
@@ -69,6 +76,7 @@ def reconstruct(
     prompter: Prompter | None = None,
     crop: int | None = None,
     seed: int = 0,
+    keep: Path | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Reconstruction]:
     """Fits the quantized modules of ``encoder``, in place, unit after unit.
@@ -81,12 +89,14 @@ def reconstruct(
             one: what the full-precision neck and decoder make of the output for random prompts.
         crop: side, in tokens, of the random parts of larger grids that are fitted on; only where the units take grids
             of any size. None for whole images.
+        keep: folder that keeps finished units, so that a fit that was stopped goes on.
         advance: called after every unit.
     """
     first = units[0]
     with torch.no_grad():
-        true = [_entering(reference, first, batch) for batch in batches]
-        ours = [_entering(encoder, first, batch) for batch in batches]
+        true = [entering_unit(reference, first, batch) for batch in batches]
+        ours = [entering_unit(encoder, first, batch) for batch in batches]
+    kept = KeptUnits(keep, fit_key(encoder, batches, settings, fit, crop, prompter is None, seed) if keep else "")
     report: dict[str, Reconstruction] = {}
     neck = reference.get_submodule(units[-1])
     for number, name in enumerate(units):
@@ -95,8 +105,12 @@ def reconstruct(
             wanted = [plain(x) for x in true]
         tail = None if prompter is None else _tail(neck, name == units[-1], wanted[0])
         task = _Task(plain, ours, true, wanted, fit, crop, None if tail is None else prompter, tail)
-        with torch.enable_grad():
-            entry = _fit_unit(unit, task, settings, seed + number)
+        entry = Reconstruction.of(kept.take(number, unit))
+        if entry is None:
+            with torch.enable_grad():
+                entry = _fit_unit(unit, task, settings, seed + number)
+            if entry is not None:
+                kept.put(number, unit, (entry.before, entry.after))
         if entry is not None:
             report[name] = entry
         with torch.no_grad():
@@ -199,28 +213,6 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
         unit.eval()
         restore(learned, best)
     return Reconstruction(before, least)
-
-
-def _entering(encoder: nn.Module, name: str, batch: Tensor) -> Tensor:
-    """What enters the part ``name`` of ``encoder``; what comes after it is not computed."""
-    seen: list[Tensor] = []
-
-    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
-        raise _Reached
-
-    handle = encoder.get_submodule(name).register_forward_pre_hook(hook)
-    try:
-        encoder(batch)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    return seen[0]
-
-
-class _Reached(Exception):  # noqa: N818  (no error, a way out)
-    pass
 
 
 def _tail(neck: nn.Module, is_neck: bool, output: Tensor) -> Callable[[Tensor], Tensor] | None:

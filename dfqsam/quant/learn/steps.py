@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqsam.quant.grid import Affine, signed_limit
+from dfqsam.quant.grid import Affine, code_limits
 from dfqsam.quant.logarithmic import LogSqrt2, fake_quantize_log
 
 
@@ -61,8 +61,8 @@ def dropped(rounded: Tensor, x: Tensor, share: float) -> Tensor:
 def interval(codes: Tensor, origin: Tensor, scale: Tensor, bits: int) -> Tensor:
     """The lower of the two neighbouring codes that a weight may end at: its own, and the next one in the direction of
     the weight that it stands for. Arguments as those of :func:`latent_codes`."""
-    limit = signed_limit(bits)
-    return torch.where(origin / scale > codes, codes, codes - 1).clamp(-limit, limit - 1)
+    low, high = code_limits(bits)
+    return torch.where(origin / scale > codes, codes, codes - 1).clamp(low, high - 1)
 
 
 def undecided(share: Tensor, sharpness: float) -> Tensor:
@@ -85,5 +85,4 @@ def latent_codes(origin: Tensor, codes: Tensor, scale: Tensor, pull: float) -> T
 
 def hard_codes(latent: Tensor, bits: int) -> Tensor:
     """The integers that ``latent`` stands for; its gradient passes through."""
-    limit = signed_limit(bits)
-    return round_straight(latent).clamp(-limit, limit)
+    return round_straight(latent).clamp(*code_limits(bits))

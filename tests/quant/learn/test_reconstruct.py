@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+import dfqsam.quant.learn.reconstruct as reconstruct_module
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
@@ -71,6 +72,41 @@ def test_the_same_seed_gives_the_same_weights():
         reconstruct(sam.encoder, encoder, sam.units(), images, 3, Fit(steps=2, checks=1), sam.prompter)
         made.append(encoder.state_dict())
     assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())
+
+
+def test_a_fit_that_was_stopped_goes_on_and_ends_where_it_would_have(tmp_path, monkeypatch):
+    sam = tiny_sam()
+    images = [sam.normalise(picture) for picture in shapes(4, 64, 0)[:, None]]
+    quantized = copy.deepcopy(sam.encoder)
+    quantize_encoder(quantized, sam.sites(), images, len(images), QuantConfig.of("W4A4"))
+    settings = Fit(steps=2, checks=1)
+
+    def fitted(keep, advance=lambda: None):
+        encoder = copy.deepcopy(quantized)
+        report = reconstruct(sam.encoder, encoder, sam.units(), images, 3, settings, keep=keep, advance=advance)
+        return report, encoder
+
+    wanted, whole = fitted(None)
+    done = []
+
+    def stop():
+        done.append(1)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path, stop)
+    kept = sorted(tmp_path.rglob("*.pt"))
+    assert 1 <= len(kept) <= 3
+    kept[0].write_bytes(b"damaged")
+    fits = []
+    fit_unit = reconstruct_module._fit_unit
+    monkeypatch.setattr(reconstruct_module, "_fit_unit", lambda *a: fits.append(1) or fit_unit(*a))
+    found, resumed = fitted(tmp_path)
+    assert len(fits) == len(sam.units()) - len(kept) + 1  # all but those kept, and the damaged one
+    assert found == wanted
+    x = sam.normalise(shapes(1, 64, 5))
+    assert torch.equal(whole(x), resumed(x))
 
 
 @torch.no_grad()
