@@ -224,7 +224,7 @@ def build_bundle(
     if full_precision:
         with stage("Exporting the full-precision graphs"):
             graph = EncoderGraph(sam.encoder, sam.normalise)
-            model = export_encoder(graph, size)
+            model = export_encoder(graph, size, plain=True)
             error = encoder_parity(model, graph, probe(size)).end_to_end
             if not error <= 1e-3:
                 raise ParityError(f"The exported full-precision encoder differs from the model by {error:.1e}.")

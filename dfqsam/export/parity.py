@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.layers import QuantizedConv, QuantizedLayer
+from dfqsam.quant.layers import QuantizedLayer
 
 EMBEDDING_LIMIT = 1e-3
 DICE_LIMIT = 0.999
@@ -61,9 +61,8 @@ def open_session(model: ModelProto) -> ort.InferenceSession:
 
 
 def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
-    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or rescaled).
-
-    That of a convolution is B x C x H x W, unless the layer rescales it: then it is B x H x W x C as in the model.
+    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or rescaled), laid
+    out as in the model.
 
     Raises:
         ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
@@ -78,20 +77,25 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
     found = {}
     for name in names:
         node, tensor = None, f"encoder.{name}.codes"
-        while node is None or node.op_type not in ("MatMul", "ConvInteger"):
+        while node is None or node.op_type not in ("MatMulInteger", "ConvInteger"):
             if len(readers.get(tensor, [])) != 1:
                 raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
             node = readers[tensor][0]
             tensor = node.output[0]
         tensor = node.input[0]
-        while makers[tensor].op_type in ("DequantizeLinear", "QuantizeLinear", "Clip"):
+        while makers[tensor].op_type in ("Concat", "Slice", "Pad"):  # of codes
             tensor = makers[tensor].input[0]
+        if makers[tensor].op_type != "QuantizeLinear":
+            raise ParityError(f"The exported graph does not round the inputs of the layer {name}.")
+        tensor = makers[tensor].input[0]
+        behind = ["Clip", "Transpose"] if node.op_type == "ConvInteger" else ["Clip"]
+        for kind in behind:
+            if makers[tensor].op_type == kind:
+                tensor = makers[tensor].input[0]
         for part in ("divisor", "center"):
             if f"encoder.{name}.{part}" in readers:
-                while f"encoder.{name}.{part}" not in makers[tensor].input:
-                    if makers[tensor].op_type != "Transpose":
-                        raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
-                    tensor = makers[tensor].input[0]
+                if f"encoder.{name}.{part}" not in makers[tensor].input:
+                    raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
                 tensor = makers[tensor].input[0]
         if f"encoder.{name}.center" in readers and node.op_type == "ConvInteger" and makers[tensor].op_type == "Pad":
             tensor = makers[tensor].input[0]
@@ -127,8 +131,6 @@ def encoder_parity(model: ModelProto, graph: EncoderGraph, image: NDArray[np.uin
     def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
             theirs = torch.from_numpy(values[taps[name]])
-            if isinstance(layer, QuantizedConv) and layer.divisor is None:  # the graph hands kernels B x C x H x W
-                theirs = theirs.permute(0, 2, 3, 1)
             stretches[name] = relative_error(theirs.numpy(), inputs[0].numpy())
             return (theirs,)
 

@@ -1,12 +1,14 @@
-"""torch to ONNX: opset 21, IR 10, one file without external data."""
+"""torch to ONNX: opset 23, IR 11, one file without external data."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from onnx import ModelProto, numpy_helper
 from onnxscript.optimizer import optimize_ir
@@ -16,8 +18,10 @@ from torch.export import Dim
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.lowering import translations
 from dfqsam.export.pack import pack_weights, store_halves, store_rounded
+from dfqsam.export.scales import scale_at_run_time
+from dfqsam.sam.fused import deployed_forms
 
-OPSET, IR_VERSION = 21, 10
+OPSET, IR_VERSION = 23, 11
 FOLDED = 1024  # values; larger constants are not computed in advance
 
 
@@ -51,8 +55,14 @@ def _trace(
         logger.setLevel(level)
     assert program is not None
     # Gathers of learned tables stay gathers (a device folds them when it loads), so that the file stays small.
-    optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED)
+    optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED, should_fold=_should_fold)
     return tidy(program.model_proto)
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """Not what is done to integer weights, which keep their names and are packed; the rest by the optimizer's rules."""
+    constants = [value.const_value for value in node.inputs if value is not None]
+    return False if any(c is not None and c.dtype == ir.DataType.INT8 for c in constants) else None
 
 
 def tidy(model: ModelProto) -> ModelProto:
@@ -65,6 +75,8 @@ def tidy(model: ModelProto) -> ModelProto:
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
+        if node.op_type == "Attention":
+            del node.output[1:]
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
         tensor.doc_string = ""
@@ -75,12 +87,19 @@ def tidy(model: ModelProto) -> ModelProto:
 
 
 @torch.no_grad()
-def export_encoder(graph: EncoderGraph, size: int) -> ModelProto:
+def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> ModelProto:
     """The encoder for pictures of up to ``size`` x ``size``; weights of at most 4 bits are packed, and large floats
-    that half precision holds are stored so."""
+    that half precision holds are stored so.
+
+    Args:
+        plain: as the model is written, without the forms that run faster (:mod:`dfqsam.sam.fused`); what others
+            compare with.
+    """
     example = torch.zeros(size - 3, size - 5, 3, dtype=torch.uint8)
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
-    model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
+    with nullcontext() if plain else deployed_forms(graph.encoder):
+        model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
+    scale_at_run_time(model)
     pack_weights(model)
     store_halves(model)
     return model

@@ -155,8 +155,8 @@ class QuantizedConv(QuantizedLayer):
         if self.center is not None:
             x, padding = F.pad(x, (0, 0, padding, padding, padding, padding)), 0
         x = self.rescaled(x)
-        y = quantized_conv(
-            x.permute(0, 3, 1, 2),
+        return quantized_conv(
+            x,
             self.codes,
             self.scale,
             self.bias,
@@ -167,7 +167,6 @@ class QuantizedConv(QuantizedLayer):
             self.stride,
             self.groups,
         )
-        return y.permute(0, 2, 3, 1)
 
 
 def replace(root: nn.Module, name: str, module: nn.Module) -> None:

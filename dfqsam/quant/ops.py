@@ -40,11 +40,12 @@ def quantized_conv(
     stride: int,
     groups: int,
 ) -> Tensor:
-    """Convolution of B x C x H x W with integer kernels N x C/groups x k x k; B x N x H' x W'."""
+    """Convolution of B x H x W x C with integer kernels N x C/groups x k x k; B x H' x W' x N."""
     kernel = codes * scale[:, None, None, None]
-    rounded = fake_quantize(x, Affine(step, zero_point, bits))
+    rounded = fake_quantize(x.permute(0, 3, 1, 2), Affine(step, zero_point, bits))
     y = F.conv2d(rounded, kernel, stride=stride, padding=padding, groups=groups)
-    return y if bias is None else y.add_(bias.reshape(1, -1, 1, 1))
+    y = y if bias is None else y.add_(bias.reshape(1, -1, 1, 1))
+    return y.permute(0, 2, 3, 1).contiguous()
 
 
 @quantized_conv.register_fake
@@ -60,5 +61,5 @@ def _(
     stride: int,
     groups: int,
 ) -> Tensor:
-    height, width = ((side + 2 * padding - codes.shape[2]) // stride + 1 for side in x.shape[2:])
-    return x.new_empty((x.shape[0], codes.shape[0], height, width))
+    height, width = ((side + 2 * padding - codes.shape[2]) // stride + 1 for side in x.shape[1:3])
+    return x.new_empty((x.shape[0], height, width, codes.shape[0]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Kind = Literal["linear", "conv", "depthwise", "product"]
@@ -16,7 +17,18 @@ Source = Literal["layernorm", "gelu", "residual", "image", "attention"]
 
 
 class Pointwise(nn.Linear):
-    """A 1x1 convolution on channels-last tensors (B x H x W x C); a Linear in all but name."""
+    """A 1x1 convolution on channels-last tensors (B x H x W x C); a Linear in all but name.
+
+    Attributes:
+        channels_first: compute it as a convolution of B x C x H x W, see :mod:`dfqsam.sam.fused`.
+    """
+
+    channels_first = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.channels_first:
+            return super().forward(input)
+        return F.conv2d(input.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
 
 
 class Product(nn.Module):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfqsam.sam.fused import attention, bottleneck
 from dfqsam.sam.sites import ChannelsLastConv, Pointwise, Product, Site, neck, neck_sites, pointwise_weights, site_of
 from dfqsam.sam.windows import partition, unpartition
 
@@ -39,7 +40,13 @@ def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: i
 
 
 class MBConv(nn.Module):
-    """Inverted bottleneck: 1x1 expand, depthwise 3x3, 1x1 project, residual, GELU."""
+    """Inverted bottleneck: 1x1 expand, depthwise 3x3, 1x1 project, residual, GELU.
+
+    Attributes:
+        strips: compute it in so many strips of rows, see :mod:`dfqsam.sam.fused`.
+    """
+
+    strips = 1
 
     def __init__(self, dim: int, expand: int = 4) -> None:
         super().__init__()
@@ -48,6 +55,8 @@ class MBConv(nn.Module):
         self.conv3 = _conv(dim * expand, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.strips > 1:
+            return bottleneck(x, (self.conv1, self.conv2, self.conv3), self.strips, residual=True)
         y = F.gelu(self.conv1(x))
         y = F.gelu(self.conv2(y))
         return F.gelu(self.conv3(y) + x)
@@ -61,7 +70,13 @@ class MBConv(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """1x1, depthwise 3x3 (of stride 2, or 1 where the grid is kept), 1x1; widens the channels."""
+    """1x1, depthwise 3x3 (of stride 2, or 1 where the grid is kept), 1x1; widens the channels.
+
+    Attributes:
+        strips: as in :class:`MBConv`.
+    """
+
+    strips = 1
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
         super().__init__()
@@ -70,6 +85,8 @@ class PatchMerging(nn.Module):
         self.conv3 = _conv(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.strips > 1:
+            return bottleneck(x, (self.conv1, self.conv2, self.conv3), self.strips, residual=False)
         return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
 
     def sites(self, prefix: str) -> list[Site]:
@@ -95,8 +112,15 @@ class WindowAttention(nn.Module):
     """LayerNorm and multi-head attention inside windows, with learned biases per offset.
 
     A padded token is zero before the norm, so its normalised value is the norm's bias and its qkv vector is
-    ``qkv(norm.bias)``: the buffer ``qkv_pad``, set by :func:`load_tinyvit` and untouched by reparameterization.
+    ``qkv(norm.bias)``: the buffer ``qkv_pad``, set by :func:`load_tinyvit` and untouched by reparameterization. Outputs
+    of ``qkv`` are the queries of all heads, then the keys, then the values, as in SAM's ViT (published weights have the
+    three of each head together; :func:`load_tinyvit` sorts them).
+
+    Attributes:
+        fused: compute attention as one operator, see :mod:`dfqsam.sam.fused`.
     """
+
+    fused = False
 
     qkv_pad: Tensor
     attention_biases: Tensor
@@ -114,13 +138,19 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
         qkv = partition(self.qkv(self.norm(x)), self.window, self.qkv_pad)
-        head = dim // self.heads
-        qkv = qkv.reshape(-1, self.window**2, self.heads, 3, head).permute(3, 0, 2, 1, 4)
-        query, key, value = qkv[0], qkv[1], qkv[2]
-        scores = self.matmul_qk(query * head**-0.5, key.transpose(-2, -1))
-        scores = scores + bias_table(self.attention_biases, self.window)
-        mixed = self.matmul_av(scores.softmax(-1), value).transpose(1, 2).reshape(-1, self.window**2, dim)
-        return self.proj(unpartition(mixed, self.window, height, width))
+        return self.proj(unpartition(self._attend(qkv, dim // self.heads), self.window, height, width))
+
+    def _attend(self, qkv: Tensor, head: int) -> Tensor:
+        """B x window² x 3C to B x window² x C."""
+        bias = bias_table(self.attention_biases, self.window)
+        if self.fused:
+            query, key, value = qkv.split(self.heads * head, dim=-1)
+            return attention(query, key, value, bias[None], self.heads, head**-0.5)
+        split = qkv.reshape(-1, self.window**2, 3, self.heads, head).permute(2, 0, 3, 1, 4)
+        query, key, value = split[0], split[1], split[2]
+        scores = self.matmul_qk(query * head**-0.5, key.transpose(-2, -1)) + bias
+        mixed = self.matmul_av(scores.softmax(-1), value)
+        return mixed.transpose(1, 2).reshape(-1, self.window**2, self.heads * head)
 
 
 class Mlp(nn.Module):
@@ -280,6 +310,12 @@ def load_tinyvit(config: TinyViTConfig, state: dict[str, Tensor]) -> TinyViT:
     encoder = TinyViT(config)
     encoder.batch_norm = batch_norm_statistics(state)
     state = pointwise_weights(fold_batch_norm(state), encoder)
+    for name, module in encoder.named_modules():
+        if isinstance(module, WindowAttention):
+            for key in (f"{name}.qkv.weight", f"{name}.qkv.bias"):
+                if key in state:
+                    parts = state[key].unflatten(0, (module.heads, 3, -1))
+                    state[key] = parts.transpose(0, 1).flatten(0, 2)
     encoder.load_state_dict(state, strict=True)
     with torch.no_grad():
         for module in encoder.modules():

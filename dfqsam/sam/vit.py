@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfqsam.sam.fused import attention
 from dfqsam.sam.relative import by_offset, relative_bias, resample_grid, resample_table
 from dfqsam.sam.sites import ChannelsLastConv, Product, Site, neck, neck_sites, pointwise_weights, site_of
 from dfqsam.sam.windows import partition, unpartition
@@ -48,7 +49,12 @@ class Attention(nn.Module):
     """Multi-head attention with decomposed relative positions, in windows (``window`` > 0) or over the whole grid.
 
     The buffer ``qkv_pad`` holds the qkv vector of a zero token, set at loading and untouched by reparameterization.
+
+    Attributes:
+        fused: compute attention as one operator, see :mod:`dfqsam.sam.fused`.
     """
+
+    fused = False
 
     qkv_pad: Tensor
     rel_pos_h: Tensor
@@ -76,6 +82,8 @@ class Attention(nn.Module):
     def _attend(self, qkv: Tensor, rows: int) -> Tensor:
         """B x side² x 3C to B x side² x C, ``rows`` rows of queries at a time."""
         side, head = self.side, qkv.shape[-1] // (3 * self.heads)
+        if self.fused:
+            return self._attend_fused(qkv, rows)
         split = qkv.reshape(-1, side * side, 3, self.heads, head).permute(2, 0, 3, 1, 4)
         query, key, value = split[0], split[1], split[2]
         key = key.transpose(-2, -1)
@@ -90,6 +98,21 @@ class Attention(nn.Module):
             chunks.append(self.matmul_av(scores.softmax(-1), value))
         mixed = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)
         return mixed.transpose(1, 2).reshape(-1, side * side, self.heads * head)
+
+    def _attend_fused(self, qkv: Tensor, rows: int) -> Tensor:
+        """The same, with one operator for every few rows."""
+        side, heads = self.side, self.heads
+        query, key, value = qkv.chunk(3, dim=-1)
+        head = query.shape[-1] // heads
+        table_h, table_w = by_offset(self.rel_pos_h, side), by_offset(self.rel_pos_w, side)
+        chunks = []
+        for first in range(0, side, rows):
+            count = min(rows, side - first)
+            part = query[:, first * side : (first + count) * side]
+            own = part.unflatten(-1, (heads, head)).transpose(1, 2).reshape(-1, count, side, head)
+            bias = relative_bias(own, table_h, table_w, first).reshape(-1, heads, count * side, side * side)
+            chunks.append(attention(part, key, value, bias, heads, head**-0.5))
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
 
 class Mlp(nn.Module):

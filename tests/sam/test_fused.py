@@ -1,0 +1,62 @@
+import copy
+
+import pytest
+import torch
+
+from dfqsam.config import QuantConfig
+from dfqsam.quant.encoder import quantize_encoder
+from dfqsam.sam.fused import attention, bottleneck, deployed_forms
+from dfqsam.sam.tinyvit import MBConv, PatchMerging
+from dfqsam.synth.shapes import shapes
+from tests.quant.test_compensate import tiny_vit
+from tests.small import tiny_encoder
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [tiny_encoder, tiny_vit])
+def test_deployed_forms_compute_the_same_and_are_gone_afterwards(make):
+    encoder, images = make(), shapes(2, 64, 0) - 0.5
+    # Position tables that say something.
+    for name, buffer in encoder.named_buffers():
+        if name.endswith(("attention_biases", "rel_pos_h", "rel_pos_w")):
+            buffer.copy_(torch.randn(buffer.shape, generator=torch.Generator().manual_seed(1)))
+    true = encoder(images)
+    changed = {name for name, module in encoder.named_modules() if getattr(module, "fused", None) is not None}
+    with deployed_forms(encoder):
+        assert changed
+        assert all(encoder.get_submodule(name).fused for name in changed)
+        torch.testing.assert_close(encoder(images), true, rtol=1e-4, atol=1e-4)
+    assert not any(encoder.get_submodule(name).fused for name in changed)
+    assert torch.equal(encoder(images), true)
+
+
+@torch.no_grad()
+def test_what_holds_quantized_parts_keeps_its_form():
+    encoder = copy.deepcopy(tiny_encoder())
+    images = list(shapes(2, 64, 0)[:, None] - 0.5)
+    quantize_encoder(encoder, encoder.sites(), images, 2, QuantConfig.of("W8A8"))
+    with deployed_forms(encoder):
+        assert not any(getattr(module, "fused", False) for module in encoder.modules())
+        assert all(getattr(module, "strips", 1) == 1 for module in encoder.modules())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "strips"), [(16, 4), (9, 2), (5, 8), (1, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_strips_of_any_height_give_what_the_whole_gives(height, strips, stride):
+    torch.manual_seed(0)
+    module = MBConv(8) if stride == 1 else PatchMerging(8, 12, 2)
+    x = torch.randn(2, height, 7, 8)
+    parts = (module.conv1, module.conv2, module.conv3)
+    torch.testing.assert_close(bottleneck(x, parts, strips, residual=stride == 1), module(x))
+
+
+@torch.no_grad()
+def test_attention_by_hand():
+    query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 6)
+    bias = torch.randn(1, 2, 2, 3)
+    found = attention(query, key, value, bias, 2, 0.5)
+    for head in range(2):
+        q, k, v = query[0, :, 2 * head :][:, :2], key[0, :, 2 * head :][:, :2], value[0, :, 3 * head :][:, :3]
+        wanted = (0.5 * q @ k.T + bias[0, head]).softmax(-1) @ v
+        torch.testing.assert_close(found[0, :, 3 * head : 3 * head + 3], wanted)
