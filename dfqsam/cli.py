@@ -293,11 +293,15 @@ def inspect(
     ] = None,
     bits: Annotated[int, typer.Option(min=2, max=8, help="Of that one site.")] = 4,
     images: Annotated[int, typer.Option(min=1, max=64, help="Drawn pictures to measure on.")] = 2,
+    kernels: Annotated[
+        bool, typer.Option(help="Say which operator every quantized layer of a bundle runs on here.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a checkpoint or a bundle is. A bundle is verified on the way.
 
-    With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images.
+    With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images. With --kernels, list
+    the operators that ONNX Runtime chooses for a bundle on this machine, and fail where one computes in floating point.
 
     Example: dfqsam inspect lite_medsam.pth --sensitivity report
     """
@@ -309,6 +313,9 @@ def inspect(
 
         table = measure_sensitivity(path, sensitivity, bits, images)
         _print_json(table) if as_json else print((sensitivity / "sensitivity.md").read_text())
+        return
+    if kernels:
+        _list_kernels(path, as_json)
         return
     if path.is_dir() or not path.exists():
         from dfqsam.bundle import open_bundle
@@ -336,6 +343,58 @@ def inspect(
         _print_json(document)
     else:
         _two_columns(title, document)
+
+
+@app.command("bench")
+def bench_bundle(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
+    against: Annotated[str, typer.Option(help="What to compare with, with commas: fp32, dynamic, openvino.")] = "",
+    threads: Annotated[int, typer.Option(min=1, help="Of every model.")] = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Of every model, besides two to warm up.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for bench.md, bench.json and bench.png.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time a bundle on this machine, each model in a process without torch, taking turns.
+
+    Example: dfqsam bench bundle --against fp32,dynamic -o figures
+    """
+    from dfqsam.bench import report
+    from dfqsam.bench.run import bench, machine
+    from dfqsam.bundle import open_bundle
+
+    bundle = open_bundle(path)
+    if output is not None and find_spec("matplotlib") is None:
+        raise InputError("The chart needs matplotlib; install it with: pip install 'dfqsam[quantize]'.")
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    results, where = bench(bundle, names, threads, runs), machine(threads)
+    command = f"dfqsam bench {path.name}" + (f" --against {','.join(names)}" if names else "")
+    table = report.markdown(results, where, f"{command} --threads {threads} --runs {runs}")
+    document = report.document(results, where)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "bench.md").write_text(table)
+        (output / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
+        report.chart(results, output / "bench.png", f"{bundle.manifest.model.title}, {threads} threads")
+    _print_json(document) if as_json else print(table)
+
+
+def _list_kernels(path: Path, as_json: bool) -> None:
+    from dfqsam.bundle import open_bundle
+
+    bundle = open_bundle(path)
+    if find_spec("onnx") is None:
+        raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
+    from dfqsam.export.census import kernels, require_integer_kernels
+
+    encoder = bundle.read("encoder.onnx")
+    found = kernels(encoder)
+    if as_json:
+        _print_json(found)
+    else:
+        _two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
+    require_integer_kernels(encoder, list(found))
 
 
 @models_app.callback()

@@ -63,6 +63,10 @@ def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
     assert manifest.calibration["images"] == 2
     described = json.loads(dfqsam("inspect", bundle, "--json").stdout)
     assert described["model"]["title"] == "LiteMedSAM"
+    operators = json.loads(dfqsam("inspect", bundle, "--kernels", "--json").stdout)
+    assert len(operators) == manifest.quantization["quantized_layers"]
+    assert set(operators.values()) == {"MatMulIntegerToFloat"}
+    assert manifest.quantization["layer_bits"]  # the few that matter most
     again = dfqsam("segment", bundle, eye, "--box", "125,530,335,780", "-o", tmp_path / "m.png")
     assert again.returncode == 0, again.stderr
 

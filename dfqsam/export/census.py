@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
+
+from dfqsam.errors import ParityError
 
 INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv")
 
@@ -28,7 +31,32 @@ def census(model: bytes) -> Counter[str]:
     return Counter(node.op_type for node in optimized(model).graph.node)
 
 
+def kernels(model: bytes, prefix: str = "encoder.") -> dict[str, str]:
+    """By quantized layer: the operator that multiplies by its weights in the optimized graph, such as
+    ``MatMulIntegerToFloat``. One that is none of :data:`INTEGER_KERNELS` computes in floating point."""
+    found: dict[str, str] = {}
+    for node in optimized(model).graph.node:
+        for name in node.input:
+            layer, codes, _ = name.removeprefix(prefix).partition(".codes")
+            if codes and name.startswith(prefix):
+                found[layer] = node.op_type
+    return found
+
+
 def integer_kernels(model: bytes) -> int:
     """How many operators of the optimized graph are integer matrix products or convolutions."""
     counts = census(model)
     return sum(counts[name] for name in INTEGER_KERNELS)
+
+
+def require_integer_kernels(model: bytes, layers: Sequence[str]) -> None:
+    """Lets a quantized encoder through or stops it.
+
+    Raises:
+        ParityError: naming the quantized layers that do not run on integer kernels on this machine.
+    """
+    found = kernels(model)
+    floats = [name for name in layers if found.get(name) not in INTEGER_KERNELS]
+    if floats:
+        named = ", ".join(f"{name} ({found.get(name, 'not found')})" for name in floats[:4])
+        raise ParityError(f"{len(floats)} of {len(layers)} quantized layers run in floating point here: {named}.")

@@ -12,6 +12,24 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 UNIT = "unit"
 
 
+def name_matrices(model: ModelProto) -> None:
+    """Names what every MatMulInteger multiplies by after the initializer that it is made of, so that a layer can be
+    found again once the graph is optimized."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            source = matrix = node.input[1]
+            while source in makers:
+                source = makers[source].input[0]
+            if source != matrix:
+                renamed[matrix] = f"{source}.matrix"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = renamed.get(name, name)
+
+
 def scale_at_run_time(model: ModelProto) -> int:
     """Multiplies the scale behind every MatMulInteger by a 1 that is computed, in place; returns how many."""
     makers = {output: node for node in model.graph.node for output in node.output}

@@ -18,7 +18,7 @@ from torch.export import Dim
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.lowering import translations
 from dfqsam.export.pack import pack_weights, store_halves, store_rounded
-from dfqsam.export.scales import scale_at_run_time
+from dfqsam.export.scales import name_matrices, scale_at_run_time
 from dfqsam.sam.fused import deployed_forms
 
 OPSET, IR_VERSION = 23, 11
@@ -99,6 +99,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
     with nullcontext() if plain else deployed_forms(graph.encoder):
         model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
+    name_matrices(model)
     scale_at_run_time(model)
     pack_weights(model)
     store_halves(model)

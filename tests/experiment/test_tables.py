@@ -1,10 +1,11 @@
 import pytest
 
 from dfqsam.errors import InputError
-from dfqsam.experiment.machine import machine, processor_features
+from dfqsam.experiment.machine import machine
 from dfqsam.experiment.picture import agreement_chart
 from dfqsam.experiment.store import FILE, append_cell, load_cells
 from dfqsam.experiment.table import markdown
+from dfqsam.processor import processor_features
 
 STUDY = {
     "family": "lite-medsam",
@@ -90,4 +91,4 @@ def test_the_machine_is_described_in_words(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: some avx512_vnni thing\nflags\t\t: fpu avx2 fma sse\n")
     assert processor_features(info) == ["avx2", "fma"]
-    assert processor_features(tmp_path / "none")
+    assert processor_features(tmp_path / "none") == []

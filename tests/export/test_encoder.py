@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from dfqsam.config import QuantConfig
 from dfqsam.errors import ParityError
-from dfqsam.export.census import census, integer_kernels
+from dfqsam.export.census import census, integer_kernels, kernels, require_integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity, open_session, relative_error, require_parity
 from dfqsam.export.trace import export_encoder
@@ -83,6 +83,30 @@ def test_every_quantized_layer_runs_on_integer_kernels(quantized):
     # Each with its bias inside.
     assert integer_kernels(model.SerializeToString()) == len(layers) == counts["MatMulIntegerToFloat"]
     assert counts["DequantizeLinear"] == counts["MatMulInteger"] == counts["BiasGelu"] == 0
+    names = [name for name, module in graph.encoder.named_modules() if hasattr(module, "codes")]
+    found = kernels(model.SerializeToString())
+    assert found == dict.fromkeys(names, "MatMulIntegerToFloat")
+    require_integer_kernels(model.SerializeToString(), names)
+
+
+def test_a_layer_that_falls_back_to_floats_is_named(quantized):
+    graph, model = quantized
+    names = [name for name, module in graph.encoder.named_modules() if hasattr(module, "codes")]
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    node = next(node for node in broken.graph.node if node.input[1:2] == [f"encoder.{names[3]}.codes"])
+    assert node.op_type == "MatMulInteger"
+    node.op_type = "MatMul"  # of floats that stand for the codes
+    floats = [
+        onnx.helper.make_node("Cast", [name], [f"{name}.floats"], to=TensorProto.FLOAT) for name in list(node.input)[:2]
+    ]
+    at = list(broken.graph.node).index(node)
+    product = onnx.helper.make_node("MatMul", [f"{name}.floats" for name in list(node.input)[:2]], list(node.output))
+    nodes = [*list(broken.graph.node)[:at], *floats, product, *list(broken.graph.node)[at + 1 :]]
+    del broken.graph.node[:]
+    broken.graph.node.extend(nodes)
+    with pytest.raises(ParityError, match=f"1 of {len(names)} quantized layers run in floating point here: {names[3]}"):
+        require_integer_kernels(broken.SerializeToString(), names)
 
 
 def test_the_file_is_standard_onnx_with_weights_at_their_bits(quantized):

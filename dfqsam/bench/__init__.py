@@ -1,0 +1,1 @@
+"""How fast a bundle is here, and how much memory it takes, beside what it is compared with."""
