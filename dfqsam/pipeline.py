@@ -36,6 +36,7 @@ from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
+from dfqsam.quant.values import fold_into_values
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
@@ -240,6 +241,7 @@ def build_bundle(
         batches = seen.batches
         quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
     changed = mend(Work.of(reference, sam.encoder, batches, work), config.passes)
+    fold_into_values(sam.encoder)
     require_on_grid(sam.encoder)
     if config.integer_decoder:
         with stage("Quantizing the decoder", len(decoder_linears(sam.mask_decoder))) as advance:

@@ -43,12 +43,6 @@ def kernels(model: bytes, prefix: str = "encoder.") -> dict[str, str]:
     return found
 
 
-def integer_kernels(model: bytes) -> int:
-    """How many operators of the optimized graph are integer matrix products or convolutions."""
-    counts = census(model)
-    return sum(counts[name] for name in INTEGER_KERNELS)
-
-
 def require_integer_kernels(model: bytes, layers: Sequence[str]) -> None:
     """Lets a quantized encoder through or stops it.
 

@@ -2,8 +2,8 @@
 
 A matrix product is written as QuantizeLinear, MatMulInteger, Cast, Mul and Add, which ONNX Runtime fuses into one
 ``MatMulIntegerToFloat`` with its bias as long as the scale is no constant when the graph is optimized
-(:func:`dfqsam.export.scales.scale_at_run_time`). Between DequantizeLinears it fuses too, but then leaves the bias to a
-pass of its own (one thread, 128 x 128 x 128 to 512 with a GELU behind it: 15.8 ms in place of 23.9).
+(:func:`dfqsam.export.products.scale_at_run_time`). Between DequantizeLinears it fuses too, but then leaves the bias to
+a pass of its own (one thread, 128 x 128 x 128 to 512 with a GELU behind it: 15.8 ms in place of 23.9).
 
 A dense convolution is a matrix product of shifted copies of its codes: ConvInteger takes six times as long. A
 depthwise one is a ConvInteger. What a layer (:class:`dfqsam.quant.layers.QuantizedLayer`) does to its inputs first are

@@ -78,9 +78,10 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
     for name in names:
         node, tensor = None, f"encoder.{name}.codes"
         while node is None or node.op_type not in ("MatMulInteger", "ConvInteger"):
-            if len(readers.get(tensor, [])) != 1:
+            own = readers.get(tensor, [])
+            if len(own) != 1 and {reader.op_type for reader in own} != {"Slice"}:  # a product in parts
                 raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
-            node = readers[tensor][0]
+            node = own[0]
             tensor = node.output[0]
         tensor = node.input[0]
         while makers[tensor].op_type in ("Concat", "Slice", "Pad"):  # of codes

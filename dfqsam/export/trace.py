@@ -18,7 +18,7 @@ from torch.export import Dim
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.lowering import translations
 from dfqsam.export.pack import pack_weights, store_halves, store_rounded
-from dfqsam.export.scales import name_matrices, scale_at_run_time
+from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
 from dfqsam.sam.fused import deployed_forms
 
 OPSET, IR_VERSION = 23, 11
@@ -71,6 +71,7 @@ def tidy(model: ModelProto) -> ModelProto:
     model.producer_name, model.producer_version = "dfqsam", ""
     del model.metadata_props[:]
     del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
     model.graph.doc_string = ""
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -100,7 +101,8 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     with nullcontext() if plain else deployed_forms(graph.encoder):
         model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
     name_matrices(model)
-    scale_at_run_time(model)
+    split_products(model)
+    scale_at_run_time(model, "image")
     pack_weights(model)
     store_halves(model)
     return model
@@ -121,5 +123,7 @@ def export_decoder(graph: DecoderGraph, grid: int) -> ModelProto:
     dynamic: dict[str, Any] = dict.fromkeys(names)
     dynamic |= {"point_coords": {1: points}, "point_labels": {1: points}}
     model = _trace(graph, inputs, names, ["low_res_logits", "iou_predictions"], dynamic)
+    name_matrices(model)
+    scale_at_run_time(model, "point_coords")
     store_rounded(model)
     return model

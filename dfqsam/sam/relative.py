@@ -21,15 +21,15 @@ def relative_bias(query: Tensor, table_h: Tensor, table_w: Tensor, first_row: in
     """What relative positions add to the attention scores.
 
     Args:
-        query: B x h x W x c, unscaled; h rows of the H x W grid, from ``first_row`` on.
+        query: B x h x w x c, unscaled; h rows of the H x W grid, from ``first_row`` on, and its first w columns.
         table_h, table_w: H x H x c and W x W x c (:func:`by_offset`).
 
     Returns:
-        B x (h W) x H x W.
+        B x (h w) x H x W.
     """
     rows = query.shape[1]
     vertical = query @ table_h[first_row : first_row + rows].transpose(1, 2)
-    horizontal = (query.transpose(1, 2) @ table_w.transpose(1, 2)).transpose(1, 2)
+    horizontal = (query.transpose(1, 2) @ table_w[: query.shape[2]].transpose(1, 2)).transpose(1, 2)
     bias = vertical[..., :, None] + horizontal[..., None, :]
     return bias.reshape(query.shape[0], -1, table_h.shape[1], table_w.shape[1])
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dfqsam.sam.fused import attention, bottleneck
 from dfqsam.sam.sites import ChannelsLastConv, Pointwise, Product, Site, neck, neck_sites, pointwise_weights, site_of
-from dfqsam.sam.windows import partition, unpartition
+from dfqsam.sam.windows import gather_tokens, gather_windows, partition, unpartition
 
 BN_EPS = 1e-5
 
@@ -137,15 +137,17 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
-        qkv = partition(self.qkv(self.norm(x)), self.window, self.qkv_pad)
-        return self.proj(unpartition(self._attend(qkv, dim // self.heads), self.window, height, width))
-
-    def _attend(self, qkv: Tensor, head: int) -> Tensor:
-        """B x window² x 3C to B x window² x C."""
-        bias = bias_table(self.attention_biases, self.window)
+        qkv, head, bias = self.qkv(self.norm(x)), dim // self.heads, bias_table(self.attention_biases, self.window)
         if self.fused:
-            query, key, value = qkv.split(self.heads * head, dim=-1)
-            return attention(query, key, value, bias[None], self.heads, head**-0.5)
+            pads = self.qkv_pad.chunk(3)
+            parts = (gather_windows(part, self.window, pad) for part, pad in zip(qkv.chunk(3, -1), pads, strict=True))
+            mixed = attention(*parts, bias[None], self.heads, head**-0.5)
+            return self.proj(gather_tokens(mixed, self.window, height, width))
+        mixed = self._attend(partition(qkv, self.window, self.qkv_pad), bias, head)
+        return self.proj(unpartition(mixed, self.window, height, width))
+
+    def _attend(self, qkv: Tensor, bias: Tensor, head: int) -> Tensor:
+        """B x window² x 3C to B x window² x C."""
         split = qkv.reshape(-1, self.window**2, 3, self.heads, head).permute(2, 0, 3, 1, 4)
         query, key, value = split[0], split[1], split[2]
         scores = self.matmul_qk(query * head**-0.5, key.transpose(-2, -1)) + bias

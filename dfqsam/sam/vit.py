@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfqsam.sam.fused import attention
 from dfqsam.sam.relative import by_offset, relative_bias, resample_grid, resample_table
 from dfqsam.sam.sites import ChannelsLastConv, Product, Site, neck, neck_sites, pointwise_weights, site_of
-from dfqsam.sam.windows import partition, unpartition
+from dfqsam.sam.windows import gather_windows, partition, runs, tiles, unpartition, untile
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
         qkv = self.qkv(x)
+        if self.fused:
+            return self.proj(self._fused_windows(qkv) if self.window else self._fused_whole(qkv))
         if self.window:
             mixed = self._attend(partition(qkv, self.window, self.qkv_pad), self.window)
             return self.proj(unpartition(mixed, self.window, height, width))
@@ -82,8 +84,6 @@ class Attention(nn.Module):
     def _attend(self, qkv: Tensor, rows: int) -> Tensor:
         """B x side² x 3C to B x side² x C, ``rows`` rows of queries at a time."""
         side, head = self.side, qkv.shape[-1] // (3 * self.heads)
-        if self.fused:
-            return self._attend_fused(qkv, rows)
         split = qkv.reshape(-1, side * side, 3, self.heads, head).permute(2, 0, 3, 1, 4)
         query, key, value = split[0], split[1], split[2]
         key = key.transpose(-2, -1)
@@ -99,20 +99,47 @@ class Attention(nn.Module):
         mixed = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)
         return mixed.transpose(1, 2).reshape(-1, side * side, self.heads * head)
 
-    def _attend_fused(self, qkv: Tensor, rows: int) -> Tensor:
-        """The same, with one operator for every few rows."""
-        side, heads = self.side, self.heads
-        query, key, value = qkv.chunk(3, dim=-1)
-        head = query.shape[-1] // heads
-        table_h, table_w = by_offset(self.rel_pos_h, side), by_offset(self.rel_pos_w, side)
+    def _fused_whole(self, qkv: Tensor) -> Tensor:
+        """B x H x W x 3C to B x H x W x C over the whole grid, a few rows of queries at a time."""
+        query, key, value = qkv.chunk(3, -1)
+        height, width, dim = query.shape[1:]
+        key, value = (x.reshape(-1, height * width, dim) for x in (key, value))
         chunks = []
-        for first in range(0, side, rows):
-            count = min(rows, side - first)
-            part = query[:, first * side : (first + count) * side]
-            own = part.unflatten(-1, (heads, head)).transpose(1, 2).reshape(-1, count, side, head)
-            bias = relative_bias(own, table_h, table_w, first).reshape(-1, heads, count * side, side * side)
-            chunks.append(attention(part, key, value, bias, heads, head**-0.5))
+        for first in range(0, height, self.rows):
+            part = query[:, first : first + self.rows]
+            chunks.append(self._fused(part, key, value, first).reshape(part.shape))
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
+
+    def _fused_windows(self, qkv: Tensor) -> Tensor:
+        """B x H x W x 3C to B x H x W x C in windows. Padded tokens are keys and values; queries are real ones only, so
+        that windows which reach beyond an edge are taken apart from the others."""
+        window, (height, width) = self.window, qkv.shape[1:3]
+        query, key, value = qkv.chunk(3, -1)
+        _, pad_key, pad_value = self.qkv_pad.chunk(3)
+        down, across = -(-height // window), -(-width // window)
+        key, value = (
+            gather_windows(x, window, pad).unflatten(0, (-1, down, across))
+            for x, pad in ((key, pad_key), (value, pad_value))
+        )
+        strips = []
+        for rows, high in runs(height, window):
+            parts = []
+            for columns, wide in runs(width, window):
+                own = query[:, rows.start * window :, columns.start * window :]
+                own = own[:, : len(rows) * high, : len(columns) * wide]
+                near = (slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+                mixed = self._fused(tiles(own, high, wide), key[near].flatten(0, 2), value[near].flatten(0, 2))
+                parts.append(untile(mixed.reshape(-1, high, wide, own.shape[-1]), len(rows), len(columns)))
+            strips.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))
+        return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
+
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor, first: int = 0) -> Tensor:
+        """N x h x w x C queries, from row ``first`` on, over N x side² x C keys and values: N x h w x C."""
+        head = query.shape[-1] // self.heads
+        own = query.unflatten(-1, (self.heads, head)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+        table_h, table_w = by_offset(self.rel_pos_h, self.side), by_offset(self.rel_pos_w, self.side)
+        bias = relative_bias(own, table_h, table_w, first).flatten(2).unflatten(0, (-1, self.heads))
+        return attention(query.flatten(1, 2), key, value, bias, self.heads, head**-0.5)
 
 
 class Mlp(nn.Module):

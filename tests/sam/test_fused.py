@@ -7,6 +7,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.sam.fused import attention, bottleneck, deployed_forms
 from dfqsam.sam.tinyvit import MBConv, PatchMerging
+from dfqsam.sam.windows import gather_tokens, gather_windows, partition, runs, tiles, unpartition, untile
 from dfqsam.synth.shapes import shapes
 from tests.quant.test_compensate import tiny_vit
 from tests.small import tiny_encoder
@@ -60,3 +61,21 @@ def test_attention_by_hand():
         q, k, v = query[0, :, 2 * head :][:, :2], key[0, :, 2 * head :][:, :2], value[0, :, 3 * head :][:, :3]
         wanted = (0.5 * q @ k.T + bias[0, head]).softmax(-1) @ v
         torch.testing.assert_close(found[0, :, 3 * head : 3 * head + 3], wanted)
+
+
+@pytest.mark.parametrize(("height", "width", "window"), [(14, 14, 7), (9, 16, 7), (3, 5, 7), (8, 8, 3)])
+def test_gathered_windows_are_partitioned_ones(height, width, window):
+    x, pad = torch.randn(2, height, width, 4), torch.randn(4)
+    windows = gather_windows(x, window, pad)
+    assert torch.equal(windows, partition(x, window, pad))
+    assert torch.equal(gather_tokens(windows, window, height, width), x)
+    assert torch.equal(unpartition(windows, window, height, width), x)
+
+
+def test_tiles_are_put_together_again():
+    x = torch.randn(2, 6, 8, 3)
+    made = tiles(x, 3, 2)
+    assert made.shape == (2 * 2 * 4, 3, 2, 3)
+    assert torch.equal(made[1], x[0, :3, 2:4])
+    assert torch.equal(untile(made, 2, 4), x)
+    assert runs(5, 7) == [(range(0, 1), 5)]

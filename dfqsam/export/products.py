@@ -1,0 +1,154 @@
+"""Integer products of an exported graph, rearranged so that ONNX Runtime computes each with its bias in one kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+UNIT = "unit"
+
+
+@dataclass(frozen=True)
+class _Product:
+    """MatMulInteger, Cast, Mul and, where there is a bias, Add."""
+
+    product: NodeProto
+    cast: NodeProto
+    scaled: NodeProto
+    added: NodeProto | None
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        return [node for node in (self.product, self.cast, self.scaled, self.added) if node is not None]
+
+
+def _makers(model: ModelProto) -> dict[str, NodeProto]:
+    return {output: node for node in model.graph.node for output in node.output}
+
+
+def _product_behind(name: str, makers: dict[str, NodeProto]) -> _Product | None:
+    """The product whose result is ``name``."""
+    node = makers.get(name)
+    added = node if node is not None and node.op_type == "Add" else None
+    scaled = node if added is None else makers.get(added.input[0])
+    if scaled is None or scaled.op_type != "Mul":
+        return None
+    cast = makers.get(scaled.input[0])
+    product = None if cast is None or cast.op_type != "Cast" else makers.get(cast.input[0])
+    if cast is None or product is None or product.op_type != "MatMulInteger":
+        return None
+    return _Product(product, cast, scaled, added)
+
+
+def name_matrices(model: ModelProto) -> None:
+    """Names what every MatMulInteger multiplies by after the initializer that it is made of, so that a layer can be
+    found again once the graph is optimized."""
+    makers = _makers(model)
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            source = matrix = node.input[1]
+            while source in makers:
+                source = makers[source].input[0]
+            if source != matrix:
+                renamed[matrix] = f"{source}.matrix"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = renamed.get(name, name)
+
+
+def split_products(model: ModelProto) -> int:
+    """Replaces a product whose result is split into equal parts by one product for each part, in place; returns how
+    many there were. The parts of weights, scales and biases are cut when a runtime loads the graph, and no result is
+    copied. Queries, keys and values come of such a product."""
+    makers = _makers(model)
+    readers: dict[str, int] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    gone: set[str] = set()  # names of nodes that are replaced
+    instead: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        found = _product_behind(node.input[0], makers) if node.op_type == "Split" else None
+        equal = not node.input[1:] or not node.input[1]
+        if found is None or not equal or any(readers[part.output[0]] != 1 for part in found.nodes):
+            continue
+        width = _width(model, found)
+        if width is not None:
+            gone |= {part.name for part in found.nodes}
+            instead[node.name] = _parts(found, list(node.output), width)
+    if not instead:
+        return 0
+    nodes = [made for node in model.graph.node if node.name not in gone for made in instead.get(node.name, [node])]
+    limits = {name for made in instead.values() for node in made if node.op_type == "Slice" for name in node.input[1:]}
+    values = {name: int(name.rpartition(".")[2]) for name in limits}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array([value], np.int64), name) for name, value in sorted(values.items())
+    )
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return len(instead)
+
+
+def _width(model: ModelProto, found: _Product) -> int | None:
+    """How many outputs a product has; None where its matrix is computed."""
+    return next((t.dims[1] for t in model.graph.initializer if t.name == found.product.input[1]), None)
+
+
+def _parts(found: _Product, outputs: list[str], width: int) -> list[NodeProto]:
+    nodes: list[NodeProto] = []
+
+    def cut(name: str, axis: int, part: int) -> str:
+        limits = [part * width // len(outputs), (part + 1) * width // len(outputs), axis]
+        sliced = f"{name}.part{part}"
+        nodes.append(helper.make_node("Slice", [name, *(f"slice.{value}" for value in limits)], [sliced], name=sliced))
+        return sliced
+
+    for part, output in enumerate(outputs):
+        matrix = cut(found.product.input[1], 1, part)
+        scale = cut(found.scaled.input[1], 0, part)
+        sums, floats, scaled = (f"{output}.{stage}" for stage in ("sums", "floats", "scaled"))
+        last = output if found.added is None else scaled
+        inputs = [found.product.input[0], matrix, *found.product.input[2:]]
+        nodes.append(helper.make_node("MatMulInteger", inputs, [sums], name=f"{output}.product"))
+        nodes.append(helper.make_node("Cast", [sums], [floats], name=f"{output}.cast", to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [floats, scale], [last], name=f"{output}.scale"))
+        if found.added is not None:
+            bias = cut(found.added.input[1], 0, part)
+            nodes.append(helper.make_node("Add", [scaled, bias], [output], name=f"{output}.add"))
+    return nodes
+
+
+def scale_at_run_time(model: ModelProto, source: str) -> int:
+    """Multiplies the scale behind every MatMulInteger by a 1 that is computed, in place; returns how many.
+
+    ONNX Runtime's fusion into ``MatMulIntegerToFloat`` looks for a product of two scales. A product of constants is
+    folded before it looks, so one factor is made at run time: 1, found from the size of an input.
+
+    Args:
+        source: an input of the graph whose shape is not known before it runs.
+    """
+    makers = _makers(model)
+    nodes: list[NodeProto] = []
+    count = 0
+    for node in model.graph.node:
+        if node.op_type == "Mul" and _product_behind(node.output[0], makers) is not None:
+            name = f"{node.input[1]}.{UNIT}"
+            nodes.append(helper.make_node("Mul", [UNIT, node.input[1]], [name], name=f"node_{name}"))
+            node.input[1] = name
+            count += 1
+        nodes.append(node)
+    if count:
+        zero = numpy_helper.from_array(np.array(0, np.int64), f"{UNIT}.zero")
+        model.graph.initializer.append(zero)
+        first = [
+            helper.make_node("Size", [source], [f"{UNIT}.size"], name=f"node_{UNIT}.size"),
+            helper.make_node("Greater", [f"{UNIT}.size", zero.name], [f"{UNIT}.any"], name=f"node_{UNIT}.any"),
+            helper.make_node("Cast", [f"{UNIT}.any"], [UNIT], name=f"node_{UNIT}", to=TensorProto.FLOAT),
+        ]
+        del model.graph.node[:]
+        model.graph.node.extend([*first, *nodes])
+    return count
