@@ -16,18 +16,32 @@ MAY_IMPORT = {
     "config": {"errors"},
     "progress": set(),
     "memory": set(),
+    "processor": set(),
     "assets": set(),
     "sam": LEAVES | {"sam"},
     "quant": LEAVES | {"quant", "sam.sites", "sam.prompter"},
     "synth": LEAVES | {"synth", "sam"},
     "export": LEAVES | {"export", "quant", "sam"},
-    "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory"},
+    "mixed": LEAVES | {"export", "quant", "sam"},
+    "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory", "mixed", "processor"},
     "bundle": LEAVES | {"bundle"},
     "runtime": LEAVES | {"runtime", "bundle", *NUMPY_ONLY},
+    "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle"},
 }
-TORCH_FREE = ("errors", "config", "progress", "assets", "bundle", "runtime", "imaging", "evaluate")
+TORCH_FREE = ("errors", "config", "progress", "processor", "assets", "bundle", "runtime", "bench", "imaging", "evaluate")
+    "errors",
+    "config",
+    "progress",
+    "assets",
+    "processor",
+    "bundle",
+    "runtime",
+    "bench",
+    "imaging",
+    "evaluate",
+)
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy"}
 
 

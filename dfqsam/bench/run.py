@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -160,7 +163,8 @@ def _entries(bundle: Bundle, wanted: list[str], work: Path) -> list[Entry]:
     if "dynamic" in wanted:
         from onnxruntime.quantization import quantize_dynamic
 
-        with stage("Quantizing dynamically"):
+        with stage("Quantizing dynamically"), redirect_stdout(StringIO()):  # it prints what it reads
+            logging.getLogger().setLevel(logging.ERROR)
             quantize_dynamic(str(plain), str(work / "dynamic.onnx"))
         found.append(Entry("encoder", "quantize_dynamic", "onnxruntime", work / "dynamic.onnx"))
     if "openvino" in wanted:
@@ -219,7 +223,7 @@ def _together(
                 time.sleep(PAUSE)
             advance()
         return [
-            Result(child.entry.part, child.entry.name, _bytes(child.entry.path), child.load, child.seconds, child.end())
+            Result(child.entry.part, child.entry.name, _bytes(child.entry), child.load, child.seconds, child.end())
             for child in children
         ]
     finally:
@@ -231,7 +235,8 @@ def _together(
                 stream.close()
 
 
-def _bytes(path: Path) -> int:
-    if path.is_dir():
-        return sum((path / name).stat().st_size for name in ("encoder.onnx", "decoder.onnx"))
-    return path.stat().st_size
+def _bytes(entry: Entry) -> int:
+    if entry.path.is_dir():
+        suffix = "_fp32" if entry.engine.endswith("fp32") else ""
+        return sum((entry.path / f"{name}{suffix}.onnx").stat().st_size for name in ("encoder", "decoder"))
+    return entry.path.stat().st_size
