@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "imaging": LEAVES | {"imaging"},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle"},
 }
-TORCH_FREE = ("errors", "config", "progress", "processor", "assets", "bundle", "runtime", "bench", "imaging", "evaluate")
+TORCH_FREE = (
     "errors",
     "config",
     "progress",
