@@ -50,7 +50,7 @@ def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["statement"].endswith("no image was read.")
     assert {path.name for path in images.iterdir()} == {"synthetic.safetensors", "provenance.json", "sheet.png"}
-    options = ("--profile", "w4a8", "--preset", "plain", "--calibration", images, "--with-full-precision", "--json")
+    options = ("--profile", "w4a8", "--calibration", images, "--with-full-precision", "--json")
     done = dfqsam("quantize", "-o", bundle, *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["profile"] == "w4a8"

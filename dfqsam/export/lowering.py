@@ -21,7 +21,7 @@ from onnx import TensorProto, numpy_helper
 from onnxscript import opset23
 
 import dfqsam.quant.ops
-import dfqsam.sam.fused  # noqa: F401  (the same)
+import dfqsam.sam.fused  # noqa: F401  (both register operators)
 
 op: Any = opset23
 
