@@ -388,13 +388,12 @@ def _list_kernels(path: Path, as_json: bool) -> None:
         raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
     from dfqsam.export.census import kernels, require_integer_kernels
 
-    encoder = bundle.read("encoder.onnx")
-    found = kernels(encoder)
+    found = kernels(bundle.read("encoder.onnx"))
     if as_json:
         _print_json(found)
     else:
         _two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
-    require_integer_kernels(encoder, list(found))
+    require_integer_kernels(found, list(found))
 
 
 @models_app.callback()

@@ -61,8 +61,8 @@ def within(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target_byt
         InputError: when not even 4 bits everywhere are that small.
     """
     least = min(CHOICES)
-    sites = [site for site in quantizable(sam.sites(), config) if site.kind != "product"]
-    batches = varied([sam.normalise(picture[None]) for picture in pictures[: _count(sam)]])
+    sites = _layers(sam, config)
+    batches = _weighed(sam, pictures)
     bytes_of = sizes(sam.encoder, sites)
     with stage("Measuring the file with 4-bit weights"):
         whole = _file_bytes(sam, batches, replace(config, weight_bits=least, layer_bits=()))
@@ -88,7 +88,7 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
         InputError: when not even eight bits everywhere agree so well.
     """
     least, most = min(CHOICES), max(CHOICES)
-    sites = [site for site in quantizable(sam.sites(), config) if site.kind != "product"]
+    sites = _layers(sam, config)
     bytes_of = sizes(sam.encoder, sites)
     seen = calibrate(sam.encoder, sam.normalise, [site.name for site in sites], pictures, config.rows)
     judge = Agreement.of(sam.encoder, sam.prompter, [sam.normalise(x[None]) for x in kept_out(pictures)])
@@ -114,7 +114,7 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
             f"With 8-bit weights everywhere the masks agree by {found:.1f}, less than the {target:g} that was asked "
             "for; ask for less, or take a profile with finer activations."
         )
-    errors = _errors(sam, sites, varied([sam.normalise(x[None]) for x in pictures[: _count(sam)]]))
+    errors = _errors(sam, sites, _weighed(sam, pictures))
     for _ in range(HALVINGS):
         middle = (low + high) // 2
         candidate, found = tried(allocate(errors, bytes_of, middle))
@@ -125,8 +125,14 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
     return best
 
 
-def _count(sam: Sam) -> int:
-    return max(1, WEIGHED * 256**2 // sam.family.image_size**2)
+def _layers(sam: Sam, config: QuantConfig) -> list[Site]:
+    return [site for site in quantizable(sam.sites(), config) if site.kind != "product"]
+
+
+def _weighed(sam: Sam, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """The normalised images that layers are weighed on."""
+    count = max(1, WEIGHED * 256**2 // sam.family.image_size**2)
+    return varied([sam.normalise(picture[None]) for picture in pictures[:count]])
 
 
 def _file_bytes(sam: Sam, batches: Sequence[Tensor], config: QuantConfig) -> int:

@@ -20,7 +20,7 @@ from dfqsam.bundle import Bundle, write_bundle
 from dfqsam.bundle.write import check_target
 from dfqsam.config import QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
-from dfqsam.export.census import require_integer_kernels
+from dfqsam.export.census import kernels, require_integer_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
@@ -264,7 +264,7 @@ def build_bundle(
         if target_bytes is not None and len(files["encoder.onnx"]) > target_bytes:
             taken = len(files["encoder.onnx"])
             raise InputError(f"The encoder takes {taken} bytes, more than the {target_bytes} that it may; allow more.")
-        require_integer_kernels(files["encoder.onnx"], names)
+        require_integer_kernels(kernels(files["encoder.onnx"]), names)
 
     layers = quantized_layers(sam.encoder)
     return write_bundle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -43,13 +43,16 @@ def kernels(model: bytes, prefix: str = "encoder.") -> dict[str, str]:
     return found
 
 
-def require_integer_kernels(model: bytes, layers: Sequence[str]) -> None:
+def require_integer_kernels(found: Mapping[str, str], layers: Sequence[str]) -> None:
     """Lets a quantized encoder through or stops it.
+
+    Args:
+        found: what :func:`kernels` says of it.
+        layers: names of its quantized layers.
 
     Raises:
         ParityError: naming the quantized layers that do not run on integer kernels on this machine.
     """
-    found = kernels(model)
     floats = [name for name in layers if found.get(name) not in INTEGER_KERNELS]
     if floats:
         named = ", ".join(f"{name} ({found.get(name, 'not found')})" for name in floats[:4])

@@ -43,10 +43,14 @@ def _quantize(x: Any, step: float, zero_point: int, bits: int) -> tuple[Any, Any
     return op.QuantizeLinear(x, _constant(np.float32(step)), zero), zero
 
 
+def _scaled(scale: Any, step: float) -> Any:
+    return op.Mul(scale, _constant(np.float32(step)))
+
+
 def _multiply(quantized: Any, zero: Any, codes: Any, scale: Any, bias: Any, step: float) -> Any:
     """u8 codes … x K times K x N weights, as floats; the bias as a row, which is what the fusion takes."""
     sums = op.Cast(op.MatMulInteger(quantized, codes, zero), to=TensorProto.FLOAT)
-    y = op.Mul(sums, op.Mul(scale, _constant(np.float32(step))))
+    y = op.Mul(sums, _scaled(scale, step))
     return y if bias is None else op.Add(y, op.Reshape(bias, _integers(-1)))
 
 
@@ -67,13 +71,15 @@ def conv(
     stride: int,
     groups: int,
 ) -> Any:
-    if groups > 1:
-        return _conv_integer(x, codes, scale, bias, step, zero_point, bits, padding, stride, groups)
     quantized, zero = _quantize(x, step, zero_point, bits)
+    if groups > 1:
+        planes = op.Transpose(quantized, perm=[0, 3, 1, 2])
+        sums = op.ConvInteger(planes, codes, zero, group=groups, pads=[padding] * 4, strides=[stride] * 2)
+        y = op.Mul(op.Transpose(op.Cast(sums, to=TensorProto.FLOAT), perm=[0, 2, 3, 1]), _scaled(scale, step))
+        return y if bias is None else op.Add(y, bias)
     if padding:
         quantized = op.Pad(quantized, _integers(padding, padding, padding, padding), zero, _integers(1, 2))
-    side = codes.shape[2]
-    last = np.iinfo(np.int64).max
+    side, last = codes.shape[2], np.iinfo(np.int64).max
     parts = []
     for i in range(side):
         for j in range(side):
@@ -83,26 +89,6 @@ def conv(
     places = op.Concat(*parts, axis=3) if len(parts) > 1 else parts[0]
     matrix = op.Reshape(op.Transpose(codes, perm=[2, 3, 1, 0]), _integers(-1, codes.shape[0]))
     return _multiply(places, zero, matrix, scale, bias, step)
-
-
-def _conv_integer(
-    x: Any,
-    codes: Any,
-    scale: Any,
-    bias: Any,
-    step: float,
-    zero_point: int,
-    bits: int,
-    padding: int,
-    stride: int,
-    groups: int,
-) -> Any:
-    quantized, zero = _quantize(op.Transpose(x, perm=[0, 3, 1, 2]), step, zero_point, bits)
-    sums = op.ConvInteger(quantized, codes, zero, group=groups, pads=[padding] * 4, strides=[stride] * 2)
-    column = op.Reshape(scale, _integers(1, -1, 1, 1))
-    y = op.Mul(op.Cast(sums, to=TensorProto.FLOAT), op.Mul(column, _constant(np.float32(step))))
-    y = y if bias is None else op.Add(y, op.Reshape(bias, _integers(1, -1, 1, 1)))
-    return op.Transpose(y, perm=[0, 2, 3, 1])
 
 
 def attention(query: Any, key: Any, value: Any, bias: Any, heads: int, scale: float) -> Any:

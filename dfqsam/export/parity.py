@@ -84,15 +84,13 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
             node = own[0]
             tensor = node.output[0]
         tensor = node.input[0]
-        while makers[tensor].op_type in ("Concat", "Slice", "Pad"):  # of codes
+        while makers[tensor].op_type in ("Concat", "Slice", "Pad", "Transpose"):  # of codes
             tensor = makers[tensor].input[0]
         if makers[tensor].op_type != "QuantizeLinear":
             raise ParityError(f"The exported graph does not round the inputs of the layer {name}.")
         tensor = makers[tensor].input[0]
-        behind = ["Clip", "Transpose"] if node.op_type == "ConvInteger" else ["Clip"]
-        for kind in behind:
-            if makers[tensor].op_type == kind:
-                tensor = makers[tensor].input[0]
+        if makers[tensor].op_type == "Clip":
+            tensor = makers[tensor].input[0]
         for part in ("divisor", "center"):
             if f"encoder.{name}.{part}" in readers:
                 if f"encoder.{name}.{part}" not in makers[tensor].input:

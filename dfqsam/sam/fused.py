@@ -51,7 +51,9 @@ def bottleneck(x: Tensor, parts: tuple[nn.Module, ...], strips: int, residual: b
         parts: Pointwise, ChannelsLastConv (padded by 1) and Pointwise.
     """
     first, depthwise, last = parts
+    assert isinstance(first, Pointwise)
     assert isinstance(depthwise, ChannelsLastConv)
+    assert isinstance(last, Pointwise)
     stride, x = int(depthwise.stride[0]), x.permute(0, 3, 1, 2)
     height, rows = x.shape[2], (x.shape[2] - 1) // stride + 1
     made = []
@@ -60,18 +62,13 @@ def bottleneck(x: Tensor, parts: tuple[nn.Module, ...], strips: int, residual: b
         if start == stop:
             continue
         above, below = start * stride - 1, (stop - 1) * stride + 2  # what the filters reach
-        y = F.gelu(_pointwise(x[:, :, max(above, 0) : min(below, height)], first))
+        y = F.gelu(first.convolve(x[:, :, max(above, 0) : min(below, height)]))
         if above < 0 or below > height:
             y = F.pad(y, (0, 0, max(-above, 0), max(below - height, 0)))
         y = F.conv2d(y, depthwise.weight, depthwise.bias, stride, (0, 1), groups=depthwise.groups)
-        y = _pointwise(F.gelu(y), last)
+        y = last.convolve(F.gelu(y))
         made.append(F.gelu(y + x[:, :, start:stop]) if residual else y)
     return torch.cat(made, 2).permute(0, 2, 3, 1)
-
-
-def _pointwise(x: Tensor, layer: nn.Module) -> Tensor:
-    assert isinstance(layer, Pointwise)
-    return F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
 
 
 @contextmanager

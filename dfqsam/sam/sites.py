@@ -28,7 +28,11 @@ class Pointwise(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if not self.channels_first:
             return super().forward(input)
-        return F.conv2d(input.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
+        return self.convolve(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The same on B x C x H x W."""
+        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
 
 
 class Product(nn.Module):

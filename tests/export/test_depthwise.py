@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dfqsam.config import QuantConfig
 from dfqsam.errors import ParityError
-from dfqsam.export.census import census, require_integer_kernels
+from dfqsam.export.census import census, kernels, require_integer_kernels
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.parity import encoder_parity, float_inputs
 from dfqsam.export.trace import export_encoder
@@ -52,7 +52,7 @@ def test_every_layer_runs_on_an_integer_kernel(whole):
     depthwise = list(depthwise_layers(graph.encoder).values())
     assert len(depthwise) == 7
     assert {layer.stride for layer in depthwise} == {1, 2}
-    require_integer_kernels(data, list(quantized_layers(graph.encoder)))
+    require_integer_kernels(kernels(data), list(quantized_layers(graph.encoder)))
     assert census(data)["ConvInteger"] == len(depthwise)
 
 

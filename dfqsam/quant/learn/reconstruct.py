@@ -61,10 +61,6 @@ class Reconstruction:
     before: float
     after: float
 
-    @classmethod
-    def of(cls, errors: tuple[float, float] | None) -> Reconstruction | None:
-        return None if errors is None else cls(*errors)
-
 
 def reconstruct(
     reference: nn.Module,
@@ -105,7 +101,8 @@ def reconstruct(
             wanted = [plain(x) for x in true]
         tail = None if prompter is None else _tail(neck, name == units[-1], wanted[0])
         task = _Task(plain, ours, true, wanted, fit, crop, None if tail is None else prompter, tail)
-        entry = Reconstruction.of(kept.take(number, unit))
+        errors = kept.take(number, unit)
+        entry = None if errors is None else Reconstruction(*errors)
         if entry is None:
             with torch.enable_grad():
                 entry = _fit_unit(unit, task, settings, seed + number)

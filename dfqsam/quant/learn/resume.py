@@ -46,11 +46,12 @@ class KeptUnits:
             return None
         try:
             kept = torch.load(self.folder / f"{number}.pt", weights_only=True)
-            for name, module in _quantized(unit).items():
-                _put_back(module, kept["modules"][name])
-            return kept["errors"]
+            errors, found = kept["errors"], [(m, kept["modules"][name]) for name, m in _quantized(unit).items()]
         except (OSError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError):
             return None
+        for module, state in found:
+            _put_back(module, state)
+        return errors
 
     def put(self, number: int, unit: nn.Module, errors: tuple[float, float]) -> None:
         """Keeps the unit; whoever is stopped while it is written finds the file before or none."""
