@@ -5,9 +5,9 @@ A matrix product is written as QuantizeLinear, MatMulInteger, Cast, Mul and Add,
 (:func:`dfqsam.export.products.scale_at_run_time`). Between DequantizeLinears it fuses too, but then leaves the bias to
 a pass of its own (one thread, 128 x 128 x 128 to 512 with a GELU behind it: 15.8 ms in place of 23.9).
 
-A dense convolution is a matrix product of shifted copies of its codes: ConvInteger takes six times as long. A
-depthwise one is a ConvInteger. What a layer (:class:`dfqsam.quant.layers.QuantizedLayer`) does to its inputs first are
-an ordinary Pad, Sub and Div in front.
+A dense convolution is a matrix product of shifted copies of its codes (3 x 3, 256 to 256 channels on 64 x 64, one
+thread with AMX: 6 ms in place of 150 with ConvInteger, the same sums). A depthwise one is a ConvInteger. What a layer
+(:class:`dfqsam.quant.layers.QuantizedLayer`) does to its inputs first are an ordinary Pad, Sub and Div in front.
 """
 
 from __future__ import annotations

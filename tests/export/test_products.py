@@ -1,9 +1,23 @@
 import numpy as np
+import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from dfqsam.export.census import census
 from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
+
+
+def model_of(nodes, constants, **ends) -> onnx.ModelProto:
+    """A graph from the first of ``ends`` (name: type and shape) to the last."""
+    source, result = (helper.make_tensor_value_info(name, *kind) for name, kind in ends.items())
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [source], [result], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+
+
+def run(model, value):
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": value})[0]
 
 
 def test_a_product_takes_its_bias_in_and_computes_the_same():
@@ -22,27 +36,18 @@ def test_a_product_takes_its_bias_in_and_computes_the_same():
         helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["y"]),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, "rows", 6])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, "rows", 5])
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
-
-    def run(value):
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        return session.run(None, {"x": value})[0]
-
+    model = model_of(nodes, constants, x=(TensorProto.FLOAT, [2, "rows", 6]), y=(TensorProto.FLOAT, [2, "rows", 5]))
     value = rng.standard_normal((2, 4, 6)).astype(np.float32)
-    before = run(value)
+    before = run(model, value)
     assert census(model.SerializeToString())["MatMulInteger"] == 1
     assert scale_at_run_time(model, "x") == 1
     counts = census(model.SerializeToString())
     assert counts["MatMulIntegerToFloat"] == 1
     assert counts["MatMulInteger"] == counts["Add"] == 0
-    np.testing.assert_allclose(run(value), before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run(model, value), before, rtol=1e-5, atol=1e-6)
     codes = np.clip(np.rint(value / 0.05) + 3, 0, 255) - 3
     wanted = codes @ constants["codes"] * constants["scale"] + constants["bias"]
-    np.testing.assert_allclose(run(value), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(model, value), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_product_that_is_split_becomes_one_for_each_part():
@@ -63,22 +68,13 @@ def test_a_product_that_is_split_becomes_one_for_each_part():
         helper.make_node("Split", ["all"], ["left", "right"], name="split", axis=-1, num_outputs=2),
         helper.make_node("Sub", ["left", "right"], ["y"], name="sub"),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 6])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2])
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
-
-    def run(value):
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        return session.run(None, {"x": value})[0]
-
+    model = model_of(nodes, constants, x=(TensorProto.FLOAT, ["rows", 6]), y=(TensorProto.FLOAT, ["rows", 2]))
     value = rng.standard_normal((5, 6)).astype(np.float32)
-    before = run(value)
+    before = run(model, value)
     assert split_products(model) == 1
-    np.testing.assert_allclose(run(value), before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(model, value), before, rtol=1e-5, atol=1e-5)
     assert scale_at_run_time(model, "x") == 2
-    np.testing.assert_allclose(run(value), before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(model, value), before, rtol=1e-5, atol=1e-5)
     counts = census(model.SerializeToString())
     assert counts["MatMulIntegerToFloat"] == 2
     assert counts["Split"] == counts["Slice"] == counts["Add"] == 0
@@ -91,11 +87,8 @@ def test_a_matrix_is_named_after_the_codes_that_it_is_made_of():
         helper.make_node("Reshape", ["t", "order"], ["r"]),
         helper.make_node("MatMulInteger", ["q", "r"], ["y"]),
     ]
-    q = helper.make_tensor_value_info("q", TensorProto.UINT8, [1, 2])
-    y = helper.make_tensor_value_info("y", TensorProto.INT32, [1, 3])
     constants = {"codes": np.ones((3, 2), np.int8), "order": np.array([2, 3], np.int64)}
-    graph = helper.make_graph(nodes, "g", [q], [y], [numpy_helper.from_array(v, k) for k, v in constants.items()])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    model = model_of(nodes, constants, q=(TensorProto.UINT8, [1, 2]), y=(TensorProto.INT32, [1, 3]))
     name_matrices(model)
     assert [node.output[0] for node in model.graph.node] == ["t", "codes.matrix", "y"]
     assert model.graph.node[2].input[1] == "codes.matrix"
