@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import onnx
@@ -32,31 +33,40 @@ def _trace(
     outputs: list[str],
     dynamic: dict[str, Any],
 ) -> ModelProto:
-    logger = logging.getLogger("torch.onnx")
-    level, _ = logger.level, logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # The exporter's own remarks about its internals are no news to a user.
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module.eval(),
-                inputs,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes=dynamic,
-                custom_translation_table=translations(),
-                external_data=False,
-                optimize=False,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    # Gathers of learned tables stay gathers (a device folds them when it loads), so that the file stays small.
-    optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED, should_fold=_should_fold)
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=dynamic,
+            custom_translation_table=translations(),
+            external_data=False,
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        # Gathers of learned tables stay gathers (a device folds them when it loads), so that the file stays small.
+        optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED, should_fold=_should_fold)
     return tidy(program.model_proto)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's and the optimizer's own remarks about their internals are no news to a user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _should_fold(node: ir.Node) -> bool | None:

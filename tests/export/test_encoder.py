@@ -120,6 +120,12 @@ def test_the_file_is_standard_onnx_with_weights_at_their_bits(quantized):
     assert sum(t.data_type == kind and len(t.dims) > 1 for t in model.graph.initializer) == len(layers)
 
 
+def test_an_export_says_nothing_about_its_internals(capfd, caplog):
+    exported("w4a8")
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")]
+
+
 def test_the_same_seed_gives_the_same_bytes():
     first, second = (exported("w4a8")[1].SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
