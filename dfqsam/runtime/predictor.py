@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfqsam.bundle import Bundle, open_bundle
 from dfqsam.errors import InputError
-from dfqsam.runtime.sessions import check_signature, session
+from dfqsam.runtime.sessions import check_signature, open_graph
 from dfqsam.sam import geometry, prompts
 
 DECODER_INPUTS = ("embedding", "point_coords", "point_labels", "mask_input", "has_mask_input")
@@ -51,9 +51,9 @@ class Predictor:
         self._force = force_prompts
         suffix = "_fp32" if full_precision else ""
         encoder, decoder = f"encoder{suffix}.onnx", f"decoder{suffix}.onnx"
-        self._encoder = session(self.bundle.read(encoder), threads)
+        self._encoder = open_graph(self.bundle, encoder, threads)
         check_signature(self._encoder, ("image",), ("embedding",), encoder)
-        self._decoder = session(self.bundle.read(decoder), threads)
+        self._decoder = open_graph(self.bundle, decoder, threads)
         check_signature(self._decoder, DECODER_INPUTS, DECODER_OUTPUTS, decoder)
         self.reset_image()
 
