@@ -67,6 +67,17 @@ class Predictor:
         """Whether ``predict`` has a picture to work on."""
         return self._embedding is not None
 
+    @property
+    def embedding(self) -> Floats:
+        """1 x 256 x E x E, of the picture that is set.
+
+        Raises:
+            InputError: when none is.
+        """
+        if self._embedding is None:
+            raise InputError("No picture is set; call set_image first.")
+        return self._embedding
+
     def reset_image(self) -> None:
         """Forget the picture."""
         self._embedding: Floats | None = None
@@ -110,10 +121,9 @@ class Predictor:
             InputError: no picture set, no prompt, a prompt of a wrong shape or outside the picture, or of a kind that
                 the model was not trained on.
         """
-        if self._embedding is None:
-            raise InputError("No picture is set; call set_image first.")
+        embedding = self.embedding
         coords, labels = self.check_prompt(self._shape, point_coords, point_labels, box, mask_input)
-        feeds = {"embedding": self._embedding, "point_coords": coords, "point_labels": labels}
+        feeds = {"embedding": embedding, "point_coords": coords, "point_labels": labels}
         feeds["mask_input"], feeds["has_mask_input"] = self._mask_tensors(mask_input)
         logits, quality = (np.asarray(value) for value in self._decoder.run(list(DECODER_OUTPUTS), feeds))
         chosen = slice(1, 4) if multimask_output else slice(0, 1)
@@ -150,8 +160,7 @@ class Predictor:
 
     def _mask_tensors(self, mask_input: ArrayLike | None) -> tuple[Floats, Floats]:
         """The decoder's ``mask_input`` [1, 1, 4E, 4E] and ``has_mask_input`` [1], for an embedding E x E."""
-        assert self._embedding is not None
-        side = 4 * self._embedding.shape[-1]
+        side = 4 * self.embedding.shape[-1]
         if mask_input is None:
             return np.zeros((1, 1, side, side), np.float32), np.zeros(1, np.float32)
         try:
