@@ -24,8 +24,8 @@ PATIENT_DATA = (
     "--pictures to hand it on."
 )
 TERMS = (
-    "Drop: points of Dice that quantization costs. NSD: share of the outlines within the tolerance. HD95: 95th percentile "
-    "of the distance between outlines. Area: how much larger (+) or smaller than the reference the masks are."
+    "Drop: points of Dice that quantization costs. NSD: share of the outlines within the tolerance. HD95: 95th "
+    "percentile of the distance between outlines. Area: how much larger (+) or smaller than the reference the masks are."
 )
 LOCAL = "Cases are named by their number in {}, which stays here."
 FOOT = f"dfqsam {__version__}. For research; no medical device. Made on this machine; nothing was sent anywhere."
