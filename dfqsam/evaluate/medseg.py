@@ -61,10 +61,10 @@ def _rows(folder: Path, split: str) -> list[Row]:
     try:
         with open(manifest, newline="") as file:
             reader = csv.DictReader(file)
-            found = list(reader)
+            names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{manifest} cannot be read as CSV ({error}); save it as plain CSV in UTF-8.") from error
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise InputError(f"{manifest} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
     if any(row[name] is None for row in found for name in COLUMNS):

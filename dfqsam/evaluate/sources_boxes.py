@@ -33,10 +33,10 @@ def boxed(folder: Path, path: Path) -> list[Sample]:
     try:
         with open(path, newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            names, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV ({error}); save it as plain CSV in UTF-8.") from error
-    missing = [name for name in ("image", *CORNERS) if name not in (reader.fieldnames or ())]
+    missing = [name for name in ("image", *CORNERS) if name not in names]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; it needs image, {', '.join(CORNERS)}.")
     found = []

@@ -1,7 +1,8 @@
 """A toy model whose masks can be worked out by hand, and folders of pictures to ask it about.
 
-The decoder fills the box, less ``shrink`` pixels on each side; the encoder makes ``shrink`` of the picture's brightness.
-64 px in, so that pictures of 64 x 64 are not resized. For a click it fills the square that reaches 8 pixels from it.
+The decoder fills the box, less ``shrink`` pixels on each side; the encoder makes ``shrink`` of the picture's
+brightness. 64 px in, so that pictures of 64 x 64 are not resized. For a click it fills the square that reaches 8 pixels
+from it.
 """
 
 import csv
