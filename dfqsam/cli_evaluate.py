@@ -135,7 +135,7 @@ def accept(
     """Decide on local patients whether a quantized bundle is as good as its full precision.
 
     Exit code: 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE, 2 for a mistake in the call. acceptance.json holds aggregates
-    only and may leave the site; the other files may not.
+    only and may leave the site; the other files may not. With -o evaluation, what evaluate has measured there is used.
 
     Example: dfqsam accept bundle DATA -o acceptance --margin 0.02 --reference full
     """

@@ -55,6 +55,18 @@ def heading(models: Models, settings: Settings) -> dict[str, Any]:
     }
 
 
+def settings_of(folder: Path, models: Models, wanted: Settings) -> Settings:
+    """The settings of the results that are kept in ``folder``, where these are of the same models and seed and have
+    all kinds of prompt that are wanted; else what is wanted."""
+    try:
+        with open(folder / RESULTS, "rb") as file:
+            first = json.loads(file.readline())
+        kept = Settings(tuple(first["prompts"]), wanted.seed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return wanted
+    return kept if first == heading(models, kept) and {*wanted.prompts} <= {*kept.prompts} else wanted
+
+
 def _stamp(group: Sequence[Sample]) -> str:
     """Tells whether the files and cases of a picture are still those that were measured."""
     facts: list[Any] = [[sample.key, sample.box, sample.spacing, sample.thickness] for sample in group]

@@ -10,7 +10,7 @@ from typing import Any
 from dfqsam.errors import InputError
 from dfqsam.evaluate import files, report, report_accept
 from dfqsam.evaluate.accept import Judgement, Rules, accept
-from dfqsam.evaluate.measure import Settings, heading, measure
+from dfqsam.evaluate.measure import Settings, heading, measure, settings_of
 from dfqsam.evaluate.models import Models
 from dfqsam.evaluate.prompts import offered
 from dfqsam.evaluate.record import RECORD, record, signable
@@ -30,13 +30,17 @@ class Work:
     workers: int | None = None
 
 
-def _rows(models: Models, samples: Sequence[Sample], work: Work, folder: Path) -> tuple[list[Row], Settings]:
+def _rows(
+    models: Models, samples: Sequence[Sample], work: Work, folder: Path, reuse: bool = False
+) -> tuple[list[Row], Settings]:
     kinds = offered(models.quantized.manifest.prompts, work.prompts)
     if any(sample.reference is None for sample in samples):
         kinds = [kind for kind in kinds if kind in ("exact", "jittered")]
         if not kinds:
             raise InputError("Without reference masks only boxes can be asked with, and the model does not take them.")
     settings = Settings(tuple(kinds), work.seed)
+    if reuse:
+        settings = settings_of(folder, models, settings)
     rows = measure(models, samples, settings, folder, work.workers)
     if not rows:
         raise InputError("Every reference mask is empty; there is nothing to compare.")
@@ -69,7 +73,7 @@ def run_acceptance(
     """Judge a bundle and give the verdict and its record.
 
     ``acceptance.json`` may leave the site. ``acceptance.html``, ``acceptance-cases.csv`` and
-    ``acceptance-patients.csv`` may not. Rows that are already in ``folder`` are used.
+    ``acceptance-patients.csv`` may not. Where ``folder`` is that of an evaluation, what it has measured is used.
 
     Args:
         work: its first kind of prompt is judged, without one the exact box, or a click where the model takes no boxes.
@@ -78,9 +82,9 @@ def run_acceptance(
         InputError: as :func:`dfqsam.evaluate.measure.measure`.
     """
     kinds = offered(models.quantized.manifest.prompts, work.prompts)
-    rows, settings = _rows(models, samples, Work(kinds[:1], work.seed, work.workers), folder)
-    judgement = accept(rows, rules)
-    prompt = settings.prompts[0]
+    prompt = kinds[0]
+    rows, settings = _rows(models, samples, Work([prompt], work.seed, work.workers), folder, reuse=True)
+    judgement = accept([row for row in rows if row.prompt == prompt], rules)
     document = record(judgement, rules, prompt, models, heading(models, settings)["versions"])
     patients = judgement.patients
     columns: dict[str, Any] = {"dice_loss": patients.dice, "nsd_loss": patients.surface}

@@ -163,10 +163,13 @@ def test_thin_structures_do_not_count(good, tmp_path):
 
 
 def test_what_evaluate_has_measured_is_not_measured_again(good, many, tmp_path, monkeypatch):
-    judge(good, many, tmp_path / "out")
+    samples = open_data(many)
+    measure(good, samples, Settings(("exact", "jittered")), tmp_path / "out", 1)
     before = (tmp_path / "out" / RESULTS).read_bytes()
     monkeypatch.setattr("dfqsam.evaluate.measure._ask", None)
-    assert judge(good, many, tmp_path / "out")[0].verdict.word == PASS
+    judgement, document = written(good, many, tmp_path / "out")
+    assert judgement.verdict.word == PASS
+    assert {row.prompt for row in judgement.rows} == {document["rules"]["prompt"]} == {"exact"}
     assert (tmp_path / "out" / RESULTS).read_bytes() == before
 
 

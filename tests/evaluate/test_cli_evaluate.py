@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,17 +45,31 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_a_process_of_its_own_fails_quietly_and_without_torch(place, tmp_path):
-    command = "import sys; from dfqsam.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+ALONE = """
+import sys
+sockets = []
+sys.addaudithook(lambda event, _: sockets.append(event) if event.startswith("socket.") else None)
+from dfqsam.cli import main
+try:
+    main()
+finally:
+    assert not sockets, sockets
+    assert "torch" not in sys.modules
+"""
+
+
+def test_a_process_of_its_own_needs_no_torch_and_sends_nothing(place, tmp_path):
     arguments = ["accept", place / "bad", place / "data", "-o", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-W", "error", "-c", ALONE, *map(str, arguments)]
+    hidden = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY")  # they hide ONNX Runtime's telemetry
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    home = tmp_path / "home"
+    home.mkdir()
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("FAIL: ")
+    assert list(home.rglob("*")) == []
 
 
 def test_evaluate_writes_table_summary_and_report(place, tmp_path, dfqsam):
