@@ -25,7 +25,7 @@ PATIENT_DATA = (
 )
 TERMS = (
     "Drop: points of Dice that quantization costs. NSD: share of the outlines within the tolerance. HD95: 95th "
-    "percentile of the distance between outlines. Area: how much larger (+) or smaller than the reference the masks are."
+    "percentile of the distance between outlines. Area: how much larger (+) or smaller (-) than the reference."
 )
 LOCAL = "Cases are named by their number in {}, which stays here."
 FOOT = f"dfqsam {__version__}. For research; no medical device. Made on this machine; nothing was sent anywhere."
@@ -33,7 +33,7 @@ FOOT = f"dfqsam {__version__}. For research; no medical device. Made on this mac
 
 def points(value: float | None) -> str:
     """A share as points of a hundred."""
-    return "n/a" if value is None else f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0")
+    return "n/a" if value is None else f"{round(100 * value, 1) + 0.0:.1f}"
 
 
 def plain(value: float | None, digits: int = 2) -> str:
@@ -42,7 +42,7 @@ def plain(value: float | None, digits: int = 2) -> str:
 
 def signed(value: float | None) -> str:
     """A share as points of a hundred with its sign."""
-    return "n/a" if value is None else f"{100 * value:+.1f}"
+    return "n/a" if value is None else f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def both(one: str, two: str) -> str:

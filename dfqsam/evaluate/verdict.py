@@ -56,6 +56,11 @@ class Criterion:
     needed: int | None = None
 
 
+def _plain(value: float) -> str:
+    """Four digits behind the point, and no minus sign before a zero."""
+    return f"{round(value, 4) + 0.0:.4f}"
+
+
 def _state(lower: float, upper: float, allowed: float) -> str:
     if upper < allowed:
         return MET
@@ -72,10 +77,11 @@ def mean_criterion(name: str, losses: ArrayLike, margin: float, seed: int = 0, r
         sentence = f"{name}: one patient tells nothing about others."
         needed = 2
     else:
-        shown = f"{name}: mean loss {mean:.4f}, with 97.5 % confidence at most {upper:.4f}; allowed {margin:g}"
+        said = f"{name}: mean loss {_plain(mean)}, with 97.5 % confidence at"
+        shown = f"{said} most {_plain(upper)}; allowed {margin:g}"
         sentence = {
             MET: f"{shown}.",
-            BROKEN: f"{name}: mean loss {mean:.4f}, with 97.5 % confidence at least {lower:.4f}; allowed {margin:g}.",
+            BROKEN: f"{said} least {_plain(lower)}; allowed {margin:g}.",
             OPEN: f"{shown}, which is neither shown nor excluded.",
         }[state]
     if state == OPEN and n > 1:
