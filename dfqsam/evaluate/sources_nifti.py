@@ -60,11 +60,30 @@ def _turned(image: Any) -> NDArray[Any]:
     return found
 
 
-@lru_cache(maxsize=KEPT_VOLUMES)
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change, so that what is kept in memory of a file that changed is not used."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    return status.st_size, status.st_mtime_ns
+
+
 def _volume(path: Path) -> NDArray[np.float32]:
     """X x Y x Z towards the patient's right, front and head; of several channels the first."""
+    return _read_volume(path, _state(path))
+
+
+def _labels(path: Path) -> NDArray[np.int32]:
+    """As :func:`_volume`, of whole numbers."""
+    return _read_labels(path, _state(path))
+
+
+@lru_cache(maxsize=KEPT_VOLUMES)
+def _read_volume(path: Path, state: tuple[int, int]) -> NDArray[np.float32]:
     from nibabel.orientations import apply_orientation
 
+    del state
     image = _load(path)
     try:
         values = np.asanyarray(image.dataobj)
@@ -75,9 +94,8 @@ def _volume(path: Path) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=KEPT_VOLUMES)
-def _labels(path: Path) -> NDArray[np.int32]:
-    """As :func:`_volume`, of whole numbers."""
-    values = _volume(path)
+def _read_labels(path: Path, state: tuple[int, int]) -> NDArray[np.int32]:
+    values = _read_volume(path, state)
     whole = np.rint(values)
     if not np.array_equal(whole, values):
         raise InputError(f"The mask {path} holds values that are no whole numbers; give labels, 0 outside.")
@@ -108,10 +126,10 @@ def _cut(volume: NDArray[Any], axis: int, at: int) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=64)
-def _window(path: Path, modality: str, window: Window | None) -> tuple[float, float]:
+def _window(path: Path, state: tuple[int, int], modality: str, window: Window | None) -> tuple[float, float]:
     """The values that become black and white."""
     if window is None:
-        values = _volume(path)
+        values = _read_volume(path, state)
         if modality.upper() == "CT" or values.min() < AIR:
             window = SOFT_TISSUE
         else:
@@ -122,7 +140,7 @@ def _window(path: Path, modality: str, window: Window | None) -> tuple[float, fl
 
 
 def _picture(path: Path, axis: int, at: int, modality: str, window: Window | None) -> Picture:
-    low, high = _window(path, modality, window)
+    low, high = _window(path, _state(path), modality, window)
     scaled = (_cut(_volume(path), axis, at) - low) * (255 / max(high - low, 1e-6))
     return np.repeat(np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)
 

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 from pathlib import Path
@@ -6,6 +7,8 @@ import cv2
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dfqsam.errors import InputError
 from dfqsam.evaluate.sources import open_data
@@ -239,6 +242,37 @@ def test_a_volume_that_claims_to_be_huge_is_refused_by_its_header(tmp_path):
     (tmp_path / "images" / "p1.nii").write_bytes(header.binaryblock + b"\0" * 8)
     with pytest.raises(InputError, match="the limit is 256 million"):
         open_data(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    pair(folder)
+    for kind in ("images", "masks"):
+        path = folder / kind / "p1.nii.gz"
+        (folder / kind / "p1.nii").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    return folder
+
+
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_no_damaged_volume_gets_past_its_sentence(plain, data):
+    path = plain / data.draw(st.sampled_from(["images", "masks"])) / "p1.nii"
+    original = path.read_bytes()
+    spoilt = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 4))):
+        spoilt[data.draw(st.integers(0, 347))] = data.draw(st.integers(0, 255))  # in the header
+    path.write_bytes(spoilt[: data.draw(st.sampled_from([None, None, 100, 348, 400]))])
+    said = ""
+    try:
+        for sample in open_data(plain, slices=1):
+            assert sample.picture().shape[:2] == sample.reference().shape
+    except InputError as error:
+        said = str(error)
+    finally:
+        path.write_bytes(original)
+    assert "\n" not in said
 
 
 def test_boxes_stand_in_for_masks(tmp_path):
