@@ -16,6 +16,8 @@ from dfqsam.evaluate.verdict import TAIL_LOSS, Criterion
 
 ORANGE, BLUE, VERMILION, GREY = "#E69F00", "#0072B2", "#D55E00", "#767676"
 LONGEST_NAME = 42
+LEAST_SHOWN = 0.7
+PAPER = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -86,26 +88,36 @@ def bland_altman(rows: Sequence[Row]) -> bytes:
     for level, style in ((centre, "-"), (centre - reach, "--"), (centre + reach, "--")):
         axes.axhline(level, color=VERMILION, linewidth=1, linestyle=style)
         text = (axes.get_yaxis_transform(), "bottom" if level >= centre else "top")
-        axes.text(1.0, level, f"{level:+.1f} %", transform=text[0], ha="right", va=text[1], fontsize=9, color=VERMILION)
+        axes.text(
+            1.0,
+            level,
+            f"{level:+.1f} %",
+            transform=text[0],
+            ha="right",
+            va=text[1],
+            fontsize=9,
+            color=VERMILION,
+            bbox=PAPER,
+        )
     axes.set_xscale("log")
     axes.set(xlabel=f"Mean of both models' {what}", ylabel="Quantized less full precision, % of the mean")
     return _svg(figure)
 
 
 def agreement(rows: Sequence[Row]) -> bytes:
-    """How many cases have which Dice between the masks of the two models."""
+    """How many cases have which Dice between the masks of the two models; those below 0.7 share the first bar."""
     figure, axes = _figure(4.6, 3.4)
     values = np.array([row.agreement for row in rows])
-    low = min(0.8, float(np.floor(values.min() * 20) / 20))
-    axes.hist(values, bins=np.linspace(low, 1, 41).tolist(), color=BLUE)
+    below = int((values < LEAST_SHOWN).sum())
+    axes.hist(values.clip(LEAST_SHOWN), bins=np.linspace(LEAST_SHOWN, 1, 31).tolist(), color=BLUE)
     median = float(np.median(values))
     axes.axvline(median, color=VERMILION, linewidth=1.2)
-    axes.annotate(
-        f"median {median:.3f} ", (median, 1), xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9,
-        color=VERMILION,
-    )  # fmt: skip
+    place = {"xycoords": "axes fraction", "va": "top", "fontsize": 9}
+    axes.annotate(f"median {median:.3f}", (0.02, 1), color=VERMILION, **place)
+    if below:
+        axes.annotate(f"{below} below {LEAST_SHOWN:g}, in the first bar", (0.02, 0.92), **place)
     _whole_numbers(axes)
-    axes.set(xlabel="Dice between the masks of the two models", ylabel="Cases", xlim=(low, 1))
+    axes.set(xlabel="Dice between the masks of the two models", ylabel="Cases", xlim=(LEAST_SHOWN, 1))
     return _svg(figure)
 
 
@@ -121,24 +133,27 @@ def by_group(rows: Sequence[Row], name: str) -> bytes:
     axes.scatter(quantized, places, 16, BLUE, label="quantized", zorder=3)
     axes.set_yticks(places, [f"{_short(key)} ({len(pairs)})" for key, pairs in groups.items()], fontsize=8.5)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.01), xlabel="Mean Dice with the reference masks (number of cases in brackets)")
+    axes.set(xlim=(0, 1.01), xlabel="Mean Dice with the reference masks (cases in brackets)")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
     return _svg(figure)
 
 
-def losses(values: Sequence[float], margin: float, what: str) -> bytes:
+def losses(values: Sequence[float], margin: float, what: str, large: float | None = None) -> bytes:
     """How many patients lose how much; the margin, and where a large loss begins."""
     figure, axes = _figure(4.6, 3.4)
     reach = max(0.15, float(np.ceil(np.abs(values).max() * 20) / 20))
     axes.hist(values, bins=np.linspace(-reach, reach, 61).tolist(), color=BLUE)
-    for level, style, text in ((margin, "-", f" margin {margin:g}"), (TAIL_LOSS, "--", f" large loss {TAIL_LOSS:g}")):
+    marks = [(margin, "-", 1.0, f" margin {margin:g}")]
+    if large is not None:
+        marks.append((large, "--", 0.88, f" large loss {large:g}"))
+    for level, style, height, text in marks:
         axes.axvline(level, color=VERMILION, linewidth=1.2, linestyle=style)
-        place = 1.0 if style == "-" else 0.88
-        axes.annotate(text, (level, place), xycoords=("data", "axes fraction"), va="top", fontsize=9, color=VERMILION)
+        place = {"xycoords": ("data", "axes fraction"), "va": "top", "fontsize": 9}
+        axes.annotate(text, (level, height), color=VERMILION, **place)
     _whole_numbers(axes)
-    axes.set(xlabel=f"Loss of {what}, mean of a patient (below 0: quantized is better)", ylabel="Patients")
+    axes.set(xlabel=f"Loss of {what} (below 0: quantized is better)", ylabel="Patients")
     return _svg(figure)
 
 

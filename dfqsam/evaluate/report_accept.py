@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dfqsam.evaluate import charts, page
-from dfqsam.evaluate.accept import Judgement, Rules
+from dfqsam.evaluate.accept import TAIL, Judgement, Rules
 from dfqsam.evaluate.models import Models
 from dfqsam.evaluate.report import FOOT, LOCAL, PROMPTS, figures, identity, worst_table
 from dfqsam.evaluate.summary import worst
-from dfqsam.evaluate.verdict import BROKEN, FAIL, MET, PASS, Criterion
+from dfqsam.evaluate.verdict import BROKEN, FAIL, MET, PASS, TAIL_LOSS, Criterion
 
 WORST = 5
 CSS = {PASS: "good", FAIL: "bad"}
@@ -22,9 +22,12 @@ AGREEMENT_ONLY = (
 
 def _limits(criterion: Criterion) -> list[str]:
     state = STATES.get(criterion.state, "neither shown nor excluded")
-    values = [f"{value:.4f}" for value in (criterion.value, criterion.lower, criterion.upper)]
+    share = criterion.name.endswith(TAIL)
+    found = (criterion.value, criterion.lower, criterion.upper)
+    values = [f"{value:.1%}" if share else f"{round(value, 4) + 0.0:.4f}" for value in found]
+    allowed = f"{criterion.allowed:.0%}" if share else f"{criterion.allowed:g}"
     needed = "" if criterion.needed is None else str(criterion.needed)
-    return [criterion.name, state, str(criterion.patients), *values, f"{criterion.allowed:g}", needed]
+    return [criterion.name, state, str(criterion.patients), *values, allowed, needed]
 
 
 def _method(judgement: Judgement, rules: Rules, prompt: str) -> str:
@@ -63,9 +66,14 @@ def acceptance(judgement: Judgement, rules: Rules, prompt: str, models: Models, 
     parts += [page.text(_method(judgement, rules, prompt), "soft"), page.heading("Patients and cases")]
     shown = []
     if patients.dice is not None and patients.surface is not None:
-        shown.append(page.plot(charts.losses(patients.dice.tolist(), rules.margin, "Dice"), "Loss of Dice by patient."))
+        shown.append(
+            page.plot(
+                charts.losses(patients.dice.tolist(), rules.margin, "Dice", TAIL_LOSS),
+                "Loss of Dice, mean over the cases of each patient.",
+            )
+        )
         surface = charts.losses(patients.surface.tolist(), rules.surface_margin, "surface Dice")
-        shown.append(page.plot(surface, "Loss of surface Dice by patient."))
+        shown.append(page.plot(surface, "Loss of surface Dice, likewise."))
     parts += [
         page.plots([*shown, *figures(rows)]),
         page.heading("Worst cases"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dfqsam.progress import track
 
 ENDINGS = (".nii", ".nii.gz")
 MAX_VOXELS = 1 << 28
+MOST_LABEL = 65_535
 KEPT_VOLUMES = 4  # slices of one volume follow each other; two volumes a worker on two cores
 SOFT_TISSUE = (40.0, 400.0)
 AIR = -500.0  # values below are found in CT only, where air has -1000
@@ -36,6 +38,8 @@ def _load(path: Path) -> Any:
         import nibabel
     except ImportError:
         raise InputError("NIfTI volumes need nibabel; install it with: pip install 'dfqsam[evaluate]'.") from None
+    # It reports every oddity of a header on standard error by itself; what matters is raised.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
         shape = tuple(int(n) for n in image.shape)
@@ -97,8 +101,8 @@ def _read_volume(path: Path, state: tuple[int, int]) -> NDArray[np.float32]:
 def _read_labels(path: Path, state: tuple[int, int]) -> NDArray[np.int32]:
     values = _read_volume(path, state)
     whole = np.rint(values)
-    if not np.array_equal(whole, values):
-        raise InputError(f"The mask {path} holds values that are no whole numbers; give labels, 0 outside.")
+    if not np.array_equal(whole, values) or np.abs(whole).max() > MOST_LABEL:
+        raise InputError(f"The mask {path} holds values that are no whole numbers up to {MOST_LABEL}; give labels.")
     return whole.astype(np.int32)
 
 
