@@ -1,6 +1,7 @@
 """A folder of pictures with reference masks: ``manifest.csv`` with the columns dataset, image, mask and split.
 
-The columns modality, label, patient_or_group (or patient) and spacing_mm are used where they are there.
+For :func:`samples`, image and mask suffice; the columns modality, label, patient_or_group (or patient) and spacing_mm are
+used where they are there.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def _read(path: Path, mode: int) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _rows(folder: Path, split: str) -> list[Row]:
-    """The manifest's rows of a split, sorted by data set, image and mask."""
+def _rows(folder: Path, split: str, needed: tuple[str, ...] = COLUMNS) -> list[Row]:
+    """The manifest's rows of a split, sorted by data set, image and mask; without such a column, all rows, and one data
+    set with the folder's name."""
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         raise InputError(f"{folder} has no manifest.csv; give the folder that holds the pictures and their list.")
@@ -64,12 +66,12 @@ def _rows(folder: Path, split: str) -> list[Row]:
             names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{manifest} cannot be read as CSV ({error}); save it as plain CSV in UTF-8.") from error
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name in needed if name not in names]
     if missing:
-        raise InputError(f"{manifest} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
-    if any(row[name] is None for row in found for name in COLUMNS):
-        raise InputError(f"{manifest} has a row with too few columns; each row needs {', '.join(COLUMNS)}.")
-    rows = [row for row in found if row["split"] == split]
+        raise InputError(f"{manifest} has no column {', '.join(missing)}; it needs {', '.join(needed)}.")
+    if any(row[name] is None for row in found for name in {*COLUMNS} & {*names}):
+        raise InputError(f"{manifest} has a row with too few columns; each row needs all that the first line names.")
+    rows = [{"dataset": folder.resolve().name, **row} for row in found if row.get("split", split) == split]
     if not rows:
         raise InputError(f"{manifest} lists nothing for the split {split!r}.")
     return sorted(rows, key=lambda row: (row["dataset"], row["image"], row["mask"]))
@@ -115,7 +117,7 @@ def samples(folder: Path, split: str = VALIDATION) -> list[Sample]:
         InputError: as :func:`cases`, and for a ``spacing_mm`` that is no number above 0.
     """
     found = []
-    for row in _rows(folder, split):
+    for row in _rows(folder, split, ("image", "mask")):
         case = Case(row["dataset"], folder / row["image"], folder / row["mask"])
         patient = row.get("patient_or_group") or row.get("patient") or row["image"]
         found.append(

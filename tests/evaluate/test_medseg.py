@@ -70,10 +70,10 @@ def test_a_picture_without_a_patient_is_one_and_spacing_is_in_mm(folder):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"dataset,image,mask\na,b,c\n", "no column split"),
+        (b"dataset,image,split\na,b,c\n", "no column mask; it needs image, mask"),
         (b"dataset,image,mask,split\na,b\n", "too few columns"),
         (b"\xff\xfe\x00\x01", "plain CSV in UTF-8"),
-        (b"", "no column dataset, image, mask, split"),
+        (b"", "no column image, mask"),
         (b"dataset,image,mask,split\na,b.png,c.png,train\n", "nothing for the split"),
     ],
 )
@@ -82,6 +82,15 @@ def test_a_bad_manifest_gets_one_sentence(tmp_path, content, words):
     with pytest.raises(InputError, match=words) as error:
         samples(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_image_and_mask_suffice_where_there_is_no_split(tmp_path):
+    folder = write_manifest(tmp_path / "ward", {"p1": [9]})
+    (folder / "manifest.csv").write_text("image,mask\nclinic/p1-0.png,clinic/p1-0__0.png\n")
+    (only,) = samples(folder)
+    assert (only.dataset, only.patient) == ("ward", "ward/clinic/p1-0.png")
+    with pytest.raises(InputError, match="no column dataset, split"):
+        cases(folder)
 
 
 def test_means_are_over_data_sets_and_leave_thin_structures_out():
