@@ -1,7 +1,7 @@
 """A folder of pictures with reference masks: ``manifest.csv`` with the columns dataset, image, mask and split.
 
-For :func:`samples`, image and mask suffice; the columns modality, label, patient_or_group (or patient) and spacing_mm are
-used where they are there.
+For :func:`samples`, image and mask suffice; the columns modality, label, patient_or_group (or patient) and spacing_mm
+are used where they are there.
 """
 
 from __future__ import annotations
