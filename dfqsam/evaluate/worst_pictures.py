@@ -16,7 +16,7 @@ from dfqsam.evaluate.samples import Sample
 from dfqsam.progress import track
 from dfqsam.runtime.overlay import panel
 
-LONGEST = 512
+LEAST, MOST = 384, 512  # pixels of the longest side
 
 
 def draw(
@@ -37,9 +37,11 @@ def draw(
             predictor.set_image(picture)
             answer = np.asarray(predictor.predict(prompt.points, prompt.labels, prompt.box)[0][0], np.uint8)
             masks.append(answer)
-        scale = min(1.0, LONGEST / max(shape))
+        scale = min(max(max(shape), LEAST), MOST) / max(shape)
         size = max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
-        small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = np.asarray(
+            cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
+        )
         full, quantized = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in masks)
         box = None if prompt.box is None else [value * scale for value in prompt.box]
         encoded, data = cv2.imencode(".jpg", np.ascontiguousarray(panel(small, full, quantized, box)[..., ::-1]))

@@ -81,7 +81,7 @@ def test_pictures_are_there_on_request_only_and_the_report_says_so(models, tmp_p
     pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
     assert len(pictures) == 4  # two cases, two prompts
     drawn = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_COLOR)
-    assert drawn.shape == (64 + 28, 3 * 64, 3)
+    assert drawn.shape == (384 + 28, 3 * 384, 3)
 
 
 def test_words_of_the_data_are_shown_as_they_are(models, tmp_path):
