@@ -21,7 +21,10 @@ Slices = Annotated[int | None, typer.Option(min=1, help="Of a volume and object 
 WindowText = Annotated[str | None, typer.Option(help="LEVEL,WIDTH for volumes; without it, what suits the modality.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every random draw.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Pictures asked about at once, each with both models; without it, one a core.")
+    int | None,
+    typer.Option(
+        min=1, help="Pictures asked about at once, each with both models in memory; without it, one a core, at most 4."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

@@ -26,6 +26,8 @@ from dfqsam.runtime import Predictor
 
 RESULTS = "results.jsonl"
 FORMAT = 1
+# Unless asked for: each worker holds both models, 0.8 GB for LiteMedSAM and several for ViT-B.
+MOST_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def measure(
     of one thread (see :meth:`Models.predictors`), so that rows do not depend on how many there are.
 
     Args:
-        workers: threads that ask, each with both models in memory; None for one a core.
+        workers: threads that ask, each with both models in memory; None for one a core, at most 4.
 
     Raises:
         InputError: when a file cannot be read or a prompt not used, or when ``folder`` holds results of other models,
@@ -170,7 +172,7 @@ def measure(
             if not whole:
                 _append(file, head)
             advance(len(groups) - len(todo))
-            pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+            pool = ThreadPoolExecutor(workers or min(os.cpu_count() or 1, MOST_WORKERS))
             try:
                 for future in as_completed([pool.submit(work, i) for i in todo]):
                     i, rows = future.result()

@@ -23,7 +23,7 @@ from dfqsam.evaluate.worst_pictures import draw
 @dataclass(frozen=True)
 class Work:
     """How figures are measured: kinds of prompt (None for all that the model understands), seed of their random draws,
-    and workers (None for one a core)."""
+    and workers (None for one a core, at most 4)."""
 
     prompts: Sequence[str] | None = None
     seed: int = 0
