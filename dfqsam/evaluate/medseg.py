@@ -1,4 +1,8 @@
-"""A folder of pictures with reference masks: ``manifest.csv`` with the columns dataset, image, mask and split."""
+"""A folder of pictures with reference masks: ``manifest.csv`` with the columns dataset, image, mask and split.
+
+For :func:`samples`, image and mask suffice; the columns modality, label, patient_or_group (or patient) and spacing_mm
+are used where they are there.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
+from dfqsam.evaluate.samples import Sample
 
 # Vessels and thin bleedings: a box says nothing about them, so they are reported apart.
 THIN = ("fives_vessel", "hrf_vessel", "ct_ich", "phe_sich")
+VALIDATION = "validation"
+COLUMNS = ("dataset", "image", "mask", "split")
+
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,24 +54,40 @@ def _read(path: Path, mode: int) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def cases(folder: Path, split: str = "validation", limit: int | None = None) -> list[Case]:
+def _rows(folder: Path, split: str, needed: tuple[str, ...] = COLUMNS) -> list[Row]:
+    """The manifest's rows of a split, sorted by data set, image and mask; without such a column, all rows, and one data
+    set with the folder's name."""
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise InputError(f"{folder} has no manifest.csv; give the folder that holds the pictures and their list.")
+    try:
+        with open(manifest, newline="") as file:
+            reader = csv.DictReader(file)
+            names, found = reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{manifest} cannot be read as CSV ({error}); save it as plain CSV in UTF-8.") from error
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise InputError(f"{manifest} has no column {', '.join(missing)}; it needs {', '.join(needed)}.")
+    if any(row[name] is None for row in found for name in {*COLUMNS} & {*names}):
+        raise InputError(f"{manifest} has a row with too few columns; each row needs all that the first line names.")
+    rows = [{"dataset": folder.resolve().name, **row} for row in found if row.get("split", split) == split]
+    if not rows:
+        raise InputError(f"{manifest} lists nothing for the split {split!r}.")
+    return sorted(rows, key=lambda row: (row["dataset"], row["image"], row["mask"]))
+
+
+def cases(folder: Path, split: str = VALIDATION, limit: int | None = None) -> list[Case]:
     """The cases of a split, those of one picture together.
 
     Args:
         limit: at most so many masks of each data set, spread evenly over its list.
 
     Raises:
-        InputError: when there is no manifest, or it lists nothing for this split.
+        InputError: when there is no manifest, it lacks a column, or it lists nothing for this split.
     """
-    manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise InputError(f"{folder} has no manifest.csv; give the folder that holds the pictures and their list.")
-    with open(manifest, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
-    if not rows:
-        raise InputError(f"{manifest} lists nothing for the split {split!r}.")
     by_set: dict[str, list[Case]] = {}
-    for row in sorted(rows, key=lambda row: (row["dataset"], row["image"], row["mask"])):
+    for row in _rows(folder, split):
         case = Case(row["dataset"], folder / row["image"], folder / row["mask"])
         by_set.setdefault(row["dataset"], []).append(case)
     chosen = []
@@ -70,3 +95,43 @@ def cases(folder: Path, split: str = "validation", limit: int | None = None) -> 
         count = len(group) if limit is None else min(limit, len(group))
         chosen += [group[i * len(group) // count] for i in range(count)]
     return chosen
+
+
+def _spacing(row: Row, folder: Path) -> tuple[float, float] | None:
+    text = row.get("spacing_mm") or ""
+    if not text:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise InputError(f"{folder / 'manifest.csv'}: spacing_mm {text!r} of {row['image']} is no size of a pixel.")
+    return size, size
+
+
+def samples(folder: Path, split: str = VALIDATION) -> list[Sample]:
+    """The samples of a split, those of one picture together. Without a patient's name, a picture counts as one.
+
+    Raises:
+        InputError: as :func:`cases`, and for a ``spacing_mm`` that is no number above 0.
+    """
+    found = []
+    for row in _rows(folder, split, ("image", "mask")):
+        case = Case(row["dataset"], folder / row["image"], folder / row["mask"])
+        patient = row.get("patient_or_group") or row.get("patient") or row["image"]
+        found.append(
+            Sample(
+                key=row["mask"],
+                view=row["image"],
+                dataset=row["dataset"],
+                modality=row.get("modality") or "",
+                patient=f"{row['dataset']}/{patient}",
+                label=row.get("label") or "",
+                files=(case.image, case.mask),
+                picture=case.picture,
+                reference=case.reference,
+                spacing=_spacing(row, folder),
+            )
+        )
+    return found

@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from dfqsam.errors import InputError
 from dfqsam.evaluate.medseg import THIN, Case
 from dfqsam.evaluate.metrics import dice
-from dfqsam.evaluate.table import mean_over_sets
+from dfqsam.evaluate.summary import mean_over_sets
 from dfqsam.experiment.cases import by_picture, picture_tensor
 from dfqsam.experiment.keep import Kept, fingerprint, picture_key
 from dfqsam.progress import stage
 from dfqsam.sam.geometry import as_rgb, resize_longest_side, to_input_frame, undo_on_logits
 from dfqsam.sam.model import Sam
+
+
+def _mean(scores: dict[Case, float]) -> float:
+    return mean_over_sets((case.dataset, score) for case, score in scores.items())
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Judge:
                 for case, mask in zip(group, answer[1], strict=True):
                     reference[case] = dice(mask, case.reference())
                 advance()
-        self.base = 100 * mean_over_sets(reference)
+        self.base = 100 * _mean(reference)
 
     def __len__(self) -> int:
         """How many pictures :meth:`score` encodes."""
@@ -113,9 +117,9 @@ class Judge:
                 agreement[case] = dice(mask, wanted)
                 reference[case] = dice(mask, case.reference())
             advance()
-        own = 100 * mean_over_sets(reference)
+        own = 100 * _mean(reference)
         error = math.sqrt(difference / norm) if norm else math.nan
-        return Score(100 * mean_over_sets(agreement), error, own, self.base - own)
+        return Score(100 * _mean(agreement), error, own, self.base - own)
 
     def _ask(self, group: list[Case]) -> Question:
         size = self.sam.family.image_size
