@@ -1,0 +1,189 @@
+"""From files to one series, and from a series to a Volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dfqsam.errors import InputError
+from dfqsam.imaging.dicom.geometry import Placed, Stack, stack
+from dfqsam.imaging.dicom.instance import Instance, has_picture, instance
+from dfqsam.imaging.dicom.pixels import frames_of, least_bytes
+from dfqsam.imaging.dicom.reading import Item, is_dicom, read_dataset
+from dfqsam.imaging.dicom.worker import Worker
+from dfqsam.imaging.files import MAX_VOXELS, size_of
+from dfqsam.imaging.volume import DicomSource, Volume
+from dfqsam.progress import track
+
+Group = list[Instance]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a folder, without anything that names a patient.
+
+    Args:
+        number: place in the list, from 1 on; what ``open_study(series=...)`` takes.
+        modality: DICOM's code.
+        images: frames.
+        rows: of the first image, pixels.
+        columns: of the first image, pixels.
+    """
+
+    number: int
+    modality: str
+    images: int
+    rows: int
+    columns: int
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.modality or 'unknown'}, {self.images} of {self.columns} x {self.rows}"
+
+
+def _instances(items: Iterable[Item], place: Path, alone: bool) -> tuple[Group, list[str]]:
+    """The pictures among the files, headers only; what is no DICOM is passed over, what is damaged too, with a note."""
+    found: Group = []
+    damaged: list[InputError] = []
+    for item in track(list(items), "headers"):
+        with item.open() as file:
+            head = file.read(132)
+            if not is_dicom(head) and not alone:
+                continue
+            try:
+                dataset = read_dataset(file, item.name)
+                if not has_picture(dataset):
+                    if alone:
+                        raise InputError(f"{place} holds no picture but a DICOM object of another kind; give the images.")
+                    continue
+                made = instance(item, dataset)
+                if (size := size_of(file)) < (least := least_bytes(made)):
+                    raise InputError(f"{item.name} is cut short: {size} bytes cannot hold pixels of {least}.")
+                found.append(made)
+            except InputError as error:
+                if alone:
+                    raise
+                damaged.append(error)
+    if not found and damaged:
+        raise damaged[0]
+    if not found:
+        raise InputError(f"{place} holds no DICOM pictures; give a folder with a series, or a file.")
+    count = len(damaged)
+    return found, [f"{count} damaged file{'s' if count > 1 else ''} left out: {damaged[0]}"] if damaged else []
+
+
+def _grouped(found: Group) -> list[Group]:
+    """By series, in the order of their numbers."""
+    groups: dict[str, Group] = {}
+    for made in found:
+        groups.setdefault(made.series, []).append(made)
+
+    def order(uid: str) -> tuple[int, str]:
+        try:
+            return int(groups[uid][0].dataset.get("SeriesNumber") or 0), uid
+        except (ValueError, TypeError):
+            return 0, uid
+
+    return [groups[uid] for uid in sorted(groups, key=order)]
+
+
+def _listed(groups: list[Group]) -> list[Series]:
+    return [
+        Series(i, g[0].modality, sum(len(made.frames) for made in g), g[0].rows, g[0].columns)
+        for i, g in enumerate(groups, 1)
+    ]
+
+
+def list_series(items: Iterable[Item], place: Path) -> list[Series]:
+    """The series among the files, in the order that ``read_series`` counts them.
+
+    Raises:
+        InputError: when there are none.
+    """
+    return _listed(_grouped(_instances(items, place, False)[0]))
+
+
+def _chosen(groups: list[Group], place: Path, series: int | None) -> Group:
+    listed = "; ".join(str(one) for one in _listed(groups)[:20])
+    if series is None:
+        if len(groups) > 1:
+            raise InputError(f"{place} holds {len(groups)} series; choose one by its number: {listed}.")
+        return groups[0]
+    if not 1 <= series <= len(groups):
+        raise InputError(f"There is no series {series} in {place}; there are: {listed}.")
+    return groups[series - 1]
+
+
+def _unique(group: Group) -> tuple[Group, list[str]]:
+    """The instances without those that are there twice (copies of one file)."""
+    once = {made.uid or made.item.name: made for made in reversed(group)}
+    kept = [made for made in group if once[made.uid or made.item.name] is made]
+    copies = len(group) - len(kept)
+    return kept, [f"{copies} file{'s' if copies > 1 else ''} left out that are copies of others."] if copies else []
+
+
+def _pixels(made: Stack, worker: Worker) -> np.ndarray:
+    """S x R x C, or S x R x C x 3."""
+    by_instance: dict[int, list[tuple[int, Placed]]] = {}
+    for k, placed in enumerate(made.frames):
+        by_instance.setdefault(id(placed[0]), []).append((k, placed))
+    array: np.ndarray | None = None
+    for wanted in track(list(by_instance.values()), "pixels"):
+        owner = wanted[0][1][0]
+        places = {frame.number: k for k, (_, frame) in wanted}
+        for number, values in enumerate(frames_of(owner, worker)):
+            if number not in places:
+                continue
+            if array is None:
+                array = np.zeros((len(made.frames), *values.shape), values.dtype)
+            elif (common := np.result_type(array, values)) != array.dtype:
+                array = array.astype(np.float32 if common.itemsize > 4 else common)
+            array[places[number]] = values
+    if array is None:
+        raise InputError("The series has no frames.")
+    return array
+
+
+def read_series(
+    items: Iterable[Item], place: Path, series: int | None = None, volume: int | None = None, alone: bool = False
+) -> Volume:
+    """The volume that the DICOM files make.
+
+    Args:
+        items: files; those that are no DICOM or no pictures are passed over.
+        place: the folder, archive or file, for messages.
+        series: which, counted from 1 on, where there are several.
+        volume: which of several images at every place, from 0 on.
+        alone: there is one file, and it must be a picture.
+
+    Raises:
+        InputError: when there is no picture, several series and none chosen, more than 2^28 voxels, damaged pixels, or
+            slices that do not make a stack.
+    """
+    found, notes = _instances(items, place, alone)
+    group, copies = _unique(_chosen(_grouped(found), place, series))
+    notes += [*copies, *sorted({note for made in group for note in made.notes})]
+    total = sum(made.voxels for made in group)
+    if total > MAX_VOXELS:
+        raise InputError(f"{place} claims {total} voxels; the limit is {MAX_VOXELS >> 20} million (2^28), so take a part.")
+    built = stack([(made, frame) for made in group for frame in made.frames], volume)
+    with Worker() as worker:
+        array = _pixels(built, worker)
+    owners = list({id(made): made for made, _ in built.frames}.values())
+    index = {id(made): i for i, made in enumerate(owners)}
+    first = built.frames[0][0]
+    return Volume(
+        array,
+        built.spacing,
+        built.affine,
+        first.modality,
+        DicomSource(
+            tuple(made.dataset for made in owners), tuple((index[id(made)], f.number) for made, f in built.frames)
+        ),
+        () if first.colour else built.frames[0][1].windows,
+        first.inverted,
+        built.positions,
+        (*notes, *built.notes),
+    )
