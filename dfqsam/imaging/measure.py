@@ -22,12 +22,12 @@ def area_mm2(volume: Volume, view: View, mask: ArrayLike) -> float:
     count = float(inside.sum())
     if volume.affine is None:
         return count * view.spacing[0] * view.spacing[1]
-    across = [volume.affine[:3, axis] for axis in range(3) if axis != view.axis]
+    first, second = (volume.affine[:3, axis] for axis in range(3) if axis != view.axis)
     if view.axis and volume.positions is not None:
         # Slices of different thickness are cut: what a pixel covers depends on its slice.
         steps = np.asarray(thicknesses(volume)) / float(volume.spacing[0] or 1.0) if volume.spacing else np.ones(1)
         count = float((inside.sum(axis=1) * steps).sum())
-    return count * float(np.linalg.norm(np.cross(*across)))
+    return count * float(np.linalg.norm(np.cross(first, second)))
 
 
 def thicknesses(volume: Volume) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError
 
 def is_nifti(head: bytes) -> bool:
     """Whether the first 540 bytes, unpacked, are a NIfTI header (single file or the header of a pair)."""
-    return head[:4] in _SIZES and head[344:347] in (b"n+1", b"ni1") or head[:4] in _SIZES2 and head[4:7] in _MAGIC2
+    return (head[:4] in _SIZES and head[344:347] in (b"n+1", b"ni1")) or (head[:4] in _SIZES2 and head[4:7] in _MAGIC2)
 
 
 _SIZES = tuple(int.to_bytes(348, 4, order) for order in ("little", "big"))
@@ -72,7 +72,7 @@ def _scaling(header: Any) -> tuple[float, float]:
         slope, inter = header.get_slope_inter()
     except studies("nibabel.spatialimages").HeaderDataError:
         slope, inter = None, None
-    return (1.0, 0.0) if slope is None else (float(slope), float(inter))
+    return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
 def _numbers(raw: NDArray[Any], slope: float, inter: float, name: Path) -> NDArray[Any]:
@@ -87,7 +87,13 @@ def _numbers(raw: NDArray[Any], slope: float, inter: float, name: Path) -> NDArr
         if slope == 1 and inter == 0:
             narrow = raw.dtype.kind != "f" and raw.dtype.itemsize <= 4
             return raw.astype(raw.dtype.newbyteorder("=") if narrow else np.float32, copy=False)
-        if slope == 1 and inter == int(inter) and raw.dtype.kind != "f" and raw.dtype.itemsize <= 2 and abs(inter) < 2**30:
+        if (
+            slope == 1
+            and inter == int(inter)
+            and raw.dtype.kind != "f"
+            and raw.dtype.itemsize <= 2
+            and abs(inter) < 2**30
+        ):
             return raw.astype(np.int32) + np.int32(inter)
         return raw.astype(np.float32) * np.float32(slope) + np.float32(inter)
 
@@ -167,9 +173,7 @@ def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
     file.seek(0)
     stream: Any = gzip.GzipFile(fileobj=file) if packed else file
     try:
-        proxy = studies("nibabel.arrayproxy").ArrayProxy(
-            stream, ((*shape, count), dtype, offset, 1.0, 0.0), mmap=False
-        )
+        proxy = studies("nibabel.arrayproxy").ArrayProxy(stream, ((*shape, count), dtype, offset, 1.0, 0.0), mmap=False)
         raw = np.asanyarray(proxy[..., chosen])
         _drain(stream, packed)
     except _DAMAGE as error:

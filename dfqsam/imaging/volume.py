@@ -17,6 +17,8 @@ AXES = ("slices", "rows", "columns")
 
 # Widest step between slices by their narrowest that still counts as one spacing: positions are written in decimals.
 EVEN = 1.01
+# Hounsfield units: air is -1000, and nothing but CT reaches down there.
+AIR = -900
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class Volume:
         return max(planes, key=lambda plane: round((self.spacing or ())[self.view(plane).axis] or 0.0, 3))
 
     @cached_property
+    def hounsfield(self) -> bool:
+        """Whether the values are taken as Hounsfield units: CT, or of unknown modality and as low as air (-900)."""
+        return self.modality == "CT" or (not self.modality and not self.colour and float(np.nanmin(self.array)) < AIR)
+
+    @cached_property
     def _automatic(self) -> Window:
         return percentile_window(self.array)
 
@@ -125,7 +132,7 @@ class Volume:
 
         Args:
             wanted: a window; the name of a preset; ``percentiles``; None for the first that the file names, then soft
-                tissue for CT, then percentiles.
+                tissue for Hounsfield units, then percentiles.
 
         Raises:
             InputError: for an unknown name.
@@ -135,7 +142,7 @@ class Volume:
         if wanted is None:
             if self.windows:
                 return self.windows[0]
-            return PRESETS["soft tissue"] if self.modality == "CT" else self._automatic
+            return PRESETS["soft tissue"] if self.hounsfield else self._automatic
         if wanted == "percentiles":
             return self._automatic
         if wanted not in PRESETS:

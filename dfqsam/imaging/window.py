@@ -14,6 +14,8 @@ Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 # Enough for percentiles that are steady to a fraction of a grey level, and quick on a volume of any size.
 SAMPLE = 1 << 21
+# Part of the values below zero from which on zero is a value like others.
+NEGATIVE = 0.01
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,20 @@ PRESETS = {
 
 
 def percentile_window(values: NDArray[np.generic]) -> Window:
-    """The window from the 0.5th to the 99.5th percentile of the values above zero (of all, where none is above zero).
+    """The window from the 0.5th to the 99.5th percentile of what is not background.
 
-    Zero is left out because it is the background of MR, ultrasound and X-ray alike. Of more than 2 million values, an
-    even sample is taken. Values that are not finite are left out too.
+    Where hardly a value (1 %) is below zero, as in MR, ultrasound and X-ray, background is what is not above zero;
+    elsewhere all values count. Of more than 2 million values, an even sample is taken. NaN and infinity are left out.
     """
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.size // SAMPLE)].astype(np.float32)
     flat = flat[np.isfinite(flat)]
     positive = flat[flat > 0]
-    chosen = positive if positive.size else flat
+    background = positive.size and float(np.mean(flat < 0)) < NEGATIVE
+    chosen = positive if background else flat
     if not chosen.size:
         return Window.between(0, 1, "percentiles")
     low, high = np.percentile(chosen, [0.5, 99.5])
+    if low == high and background:  # a mask or a map of one label: its background is black
+        low = 0.0
     return Window.between(float(low), float(high), "percentiles")

@@ -33,7 +33,7 @@ def main() -> None:
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
     from pydicom.uid import UID
 
     _limit_memory()

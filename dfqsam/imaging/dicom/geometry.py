@@ -99,7 +99,9 @@ def stack(frames: list[Placed], volume: int | None = None) -> Stack:
     sizes = sorted({(made.rows, made.columns, made.colour) for made, _ in frames})
     if len(sizes) > 1:
         listed = ", ".join(f"{columns} x {rows}" for rows, columns, _ in sizes[:4])
-        raise InputError(f"The series mixes pictures of different sizes or colours ({listed}); give one folder of each.")
+        raise InputError(
+            f"The series mixes pictures of different sizes or colours ({listed}); give one folder of each."
+        )
     orientation, spacing = frames[0][1].orientation, frames[0][1].spacing
     placed = all(f.position is not None and f.orientation is not None and f.spacing is not None for _, f in frames)
     if not placed or orientation is None or spacing is None:

@@ -198,7 +198,9 @@ def instance(item: Item, dataset: Any) -> Instance:
             raise InputError(f"{name} holds the tiles of a whole slide; export a region of it as a picture.")
         colour = photometric not in MONOCHROME
         if photometric not in (*MONOCHROME, *COLOUR) or samples not in (1, 3) or (samples == 3 and not colour):
-            raise InputError(f"{name} has {samples} samples of the kind {photometric[:32]!r}, which is no known picture.")
+            raise InputError(
+                f"{name} has {samples} samples of the kind {photometric[:32]!r}, which is no known picture."
+            )
         check_voxels(name, count, rows, columns, 3 if colour else 1)
         if count > MAX_FRAMES:
             raise InputError(f"{name} claims {count} frames; the limit is {MAX_FRAMES}.")

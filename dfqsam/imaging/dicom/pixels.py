@@ -21,12 +21,15 @@ RLE = "1.2.840.10008.1.2.5"
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Of the image pixel module (PS3.3 C.7.6.3): all that a decoder looks at, and nothing that names a patient.
 DESCRIPTION = (
-    "SOPClassUID SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit "
-    "PixelRepresentation PlanarConfiguration NumberOfFrames RedPaletteColorLookupTableDescriptor "
-    "GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData "
-    "GreenPaletteColorLookupTableData BluePaletteColorLookupTableData ExtendedOffsetTable "
-    "ExtendedOffsetTableLengths PixelData"
-).split()
+    *("SOPClassUID", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"),
+    *("HighBit", "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames"),
+    *(
+        f"{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for part in ("Descriptor", "Data")
+    ),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+)
 
 
 def least_bytes(made: Instance) -> int:
@@ -43,6 +46,7 @@ def least_bytes(made: Instance) -> int:
 def _described(dataset: Any) -> bytes:
     """The pixels and their description alone, as a DICOM file."""
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     small = Dataset()
     for keyword in DESCRIPTION:
@@ -50,7 +54,7 @@ def _described(dataset: Any) -> bytes:
             small[keyword] = dataset[keyword]
     small.file_meta = FileMetaDataset()
     small.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    small.file_meta.MediaStorageSOPClassUID = small.file_meta.MediaStorageSOPInstanceUID = "2.25.1"  # none of its own
+    small.file_meta.MediaStorageSOPClassUID = small.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")  # no one's
     small.preamble = b"\0" * 128
     out = io.BytesIO()
     small.save_as(out, enforce_file_format=True)
@@ -58,7 +62,7 @@ def _described(dataset: Any) -> bytes:
 
 
 def _check_codestreams(made: Instance, dataset: Any) -> None:
-    """Refuse a compressed frame whose own header names another size than the DICOM header: decoders believe the former."""
+    """Refuse a compressed frame whose own header, which decoders believe, names another size than the DICOM header."""
     from pydicom.encaps import generate_frames
 
     extra = {}
@@ -75,7 +79,8 @@ def _check_codestreams(made: Instance, dataset: Any) -> None:
             raise InputError(f"{made.item.name} holds a damaged compressed picture; export it again.") from error
         if size != (made.rows, made.columns):
             raise InputError(
-                f"{made.item.name} names {made.columns} x {made.rows} pixels and holds {size[1]} x {size[0]}; export it again."
+                f"{made.item.name} names {made.columns} x {made.rows} pixels and holds {size[1]} x {size[0]}; "
+                "export it again."
             )
     if count != len(made.frames):
         raise InputError(f"{made.item.name} names {len(made.frames)} frames and holds {count}; export it again.")
@@ -83,7 +88,7 @@ def _check_codestreams(made: Instance, dataset: Any) -> None:
 
 def _decoded(made: Instance, dataset: Any, worker: Worker) -> Iterator[NDArray[Any]]:
     if made.syntax in NATIVE:
-        from pydicom.pixels import iter_pixels
+        from pydicom.pixels.utils import iter_pixels
 
         for frame in iter_pixels(dataset):
             yield _resolved(frame, dataset)
@@ -104,7 +109,11 @@ def _resolved(frame: NDArray[Any], dataset: Any) -> NDArray[Any]:
 
 def _eight_bits(frame: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """RGB of any depth as 8 bits; a palette has 16 bits whatever its indices have."""
-    return frame.astype(np.uint8, copy=False) if frame.dtype.itemsize == 1 else (frame >> max(0, bits - 8)).astype(np.uint8)
+    return (
+        frame.astype(np.uint8, copy=False)
+        if frame.dtype.itemsize == 1
+        else (frame >> max(0, bits - 8)).astype(np.uint8)
+    )
 
 
 def _modality(frame: NDArray[Any], made: Frame, dataset: Any) -> NDArray[Any]:
@@ -134,7 +143,7 @@ def frames_of(made: Instance, worker: Worker) -> Iterator[NDArray[Any]]:
     Raises:
         InputError: when pixels are damaged, missing or not of the size that the header names.
     """
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     name = made.item.name

@@ -44,7 +44,9 @@ def tolerant(name: str, doing: str = "read") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # pydicom reports damage by whatever its converters raise: KeyError, struct.error ...
-        raise InputError(f"{name} is damaged or no proper DICOM file and cannot be {doing}; export it again.") from error
+        raise InputError(
+            f"{name} is damaged or no proper DICOM file and cannot be {doing}; export it again."
+        ) from error
     finally:
         logger.setLevel(level)
 
@@ -105,7 +107,9 @@ def read_dataset(file: BinaryIO, name: str, pixels: bool = False) -> Any:
         if storage == DICOMDIR:
             raise InputError(f"{name} is a DICOMDIR, a list of files; give the folder or the files themselves.")
         if syntax in DEFLATED:
-            raise InputError(f"{name} is deflated as a whole, which is not opened; export it in another transfer syntax.")
+            raise InputError(
+                f"{name} is deflated as a whole, which is not opened; export it in another transfer syntax."
+            )
         file.seek(0)
         dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, force=not preamble)
         dataset.remove_private_tags()

@@ -56,7 +56,9 @@ def _instances(items: Iterable[Item], place: Path, alone: bool) -> tuple[Group, 
                 dataset = read_dataset(file, item.name)
                 if not has_picture(dataset):
                     if alone:
-                        raise InputError(f"{place} holds no picture but a DICOM object of another kind; give the images.")
+                        raise InputError(
+                            f"{place} holds no picture but a DICOM object of another kind; give the images."
+                        )
                     continue
                 made = instance(item, dataset)
                 if (size := size_of(file)) < (least := least_bytes(made)):
@@ -167,7 +169,9 @@ def read_series(
     notes += [*copies, *sorted({note for made in group for note in made.notes})]
     total = sum(made.voxels for made in group)
     if total > MAX_VOXELS:
-        raise InputError(f"{place} claims {total} voxels; the limit is {MAX_VOXELS >> 20} million (2^28), so take a part.")
+        raise InputError(
+            f"{place} claims {total} voxels; the limit is {MAX_VOXELS >> 20} million (2^28), so take a part."
+        )
     built = stack([(made, frame) for made in group for frame in made.frames], volume)
     with Worker() as worker:
         array = _pixels(built, worker)

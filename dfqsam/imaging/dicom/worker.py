@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ SECONDS, SECONDS_PER_MEGAPIXEL = 20.0, 4.0
 MEMORY = 4 << 30
 
 
-def send(stream: BinaryIO, *parts: bytes) -> None:
+def send(stream: IO[bytes], *parts: bytes) -> None:
     """Write one message: its parts, each behind its length."""
     for part in parts:
         stream.write(LENGTH.pack(len(part)))
@@ -35,7 +35,7 @@ def send(stream: BinaryIO, *parts: bytes) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO, limit: int) -> bytes:
+def receive(stream: IO[bytes], limit: int) -> bytes:
     """One part of a message.
 
     Raises:
@@ -105,7 +105,8 @@ class Worker:
             InputError: when a decoder refuses, dies or does not come to an end, or is not installed.
         """
         process = self._running()
-        assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101
+        assert process.stdin is not None
+        assert process.stdout is not None
         limit = 16 * pixels * 4 + 4096
         for index in range(frames):
             late = threading.Event()
@@ -124,7 +125,9 @@ class Worker:
             except (EOFError, OSError, ValueError) as error:
                 self.close()
                 how = "does not come to an end" if late.is_set() else "failed"
-                raise InputError(f"{name} holds a damaged compressed picture (its decoder {how}); export it again.") from error
+                raise InputError(
+                    f"{name} holds a damaged compressed picture (its decoder {how}); export it again."
+                ) from error
             finally:
                 timer.cancel()
             if "dtype" not in answer:
