@@ -63,6 +63,9 @@ def _sources(source: DicomSource) -> list[Any]:
             "The series has several multi-frame instances, which one DICOM SEG cannot refer to; write NIfTI."
         )
     for dataset in sources:
+        for part in ("SOPInstanceUID", "SOPClassUID"):  # the file's own meta information says it again
+            if not dataset.get(part) and (kept := dataset.file_meta.get(f"MediaStorage{part}")):
+                setattr(dataset, part, kept)
         for keyword in MUST_BE_THERE:
             if not dataset.get(keyword):
                 raise InputError(f"The study has no {keyword}, so a DICOM SEG cannot refer to it; write NIfTI.")
