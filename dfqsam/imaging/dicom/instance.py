@@ -59,9 +59,22 @@ class Instance:
         return self.rows * self.columns * len(self.frames) * (3 if self.colour else 1)
 
 
-def has_picture(dataset: Any) -> bool:
-    """Whether the dataset is that of pictures: not a report, a plan, a presentation state or a segmentation."""
-    return dataset.get("Rows") is not None and dataset.get("Columns") is not None and dataset.get("Modality") != "SEG"
+def has_picture(dataset: Any, name: str) -> bool:
+    """Whether the dataset is that of pictures: not a report, a plan, a presentation state or a segmentation.
+
+    Raises:
+        InputError: when it should be, and has no size.
+    """
+    from pydicom.uid import UID
+
+    if dataset.get("Modality") == "SEG":
+        return False
+    if dataset.get("Rows") is not None and dataset.get("Columns") is not None:
+        return True
+    kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    if not kind or "Image Storage" in UID(str(kind)).name:
+        raise InputError(f"{name} is cut short: it ends before the size of its picture; export it again.")
+    return False
 
 
 def _floats(dataset: Any, keyword: str, count: int) -> Vector | None:
@@ -152,7 +165,7 @@ def _scale(dataset: Any) -> tuple[float, float]:
 
 def _frame(dataset: Any, number: int, enhanced: bool) -> tuple[Frame, str]:
     def part(sequence: str) -> Any:
-        return (_group(dataset, number, sequence) or studies_dataset()) if enhanced else dataset
+        return (_group(dataset, number, sequence) or _empty()) if enhanced else dataset
 
     measures = part("PixelMeasuresSequence")
     spacing, note = _spacing(measures)
@@ -173,7 +186,7 @@ def _frame(dataset: Any, number: int, enhanced: bool) -> tuple[Frame, str]:
     return frame, note
 
 
-def studies_dataset() -> Any:
+def _empty() -> Any:
     """An empty dataset."""
     from pydicom.dataset import Dataset
 

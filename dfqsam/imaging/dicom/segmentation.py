@@ -56,13 +56,15 @@ class Segment:
             raise InputError(f"The segment name {self.name[:80]!r} cannot be used; give 1 to 64 printable characters.")
 
 
-def _sources(source: DicomSource) -> list[Any]:
+def _sources(source: DicomSource, placed: bool) -> list[Any]:
     sources = [copy.copy(dataset) for dataset in source.instances]
     if len(sources) > 1 and any(int(dataset.get("NumberOfFrames") or 1) > 1 for dataset in sources):
         raise InputError(
             "The series has several multi-frame instances, which one DICOM SEG cannot refer to; write NIfTI."
         )
     for dataset in sources:
+        if not placed:  # a frame of reference without a position in it is none
+            dataset.pop("FrameOfReferenceUID", None)
         for part in ("SOPInstanceUID", "SOPClassUID"):  # the file's own meta information says it again
             if not dataset.get(part) and (kept := dataset.file_meta.get(f"MediaStorage{part}")):
                 setattr(dataset, part, kept)
@@ -105,6 +107,10 @@ def segmentation_bytes(
     """
     if not isinstance(volume.source, DicomSource):
         raise InputError("A DICOM SEG refers to DICOM images, and this study is none; write NIfTI, PNG or COCO JSON.")
+    if volume.affine is None and volume.shape[0] > 1:
+        raise InputError(
+            "The frames have no places in the patient, so no DICOM SEG is written; write COCO JSON (.json)."
+        )
     drawn = [int(label) for label in np.unique(mask) if label]
     if not drawn:
         raise InputError("The mask is empty, and DICOM SEG has no segment without pixels; draw something first.")
@@ -130,7 +136,7 @@ def segmentation_bytes(
         )
         for number, label in enumerate(drawn, 1)
     ]
-    instances = _sources(volume.source)
+    instances = _sources(volume.source, volume.affine is not None)
     with tolerant("The DICOM SEG", "written"):
         made = highdicom.seg.Segmentation(
             instances,

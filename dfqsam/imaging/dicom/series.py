@@ -43,37 +43,26 @@ class Series:
         return f"{self.number}: {self.modality or 'unknown'}, {self.images} of {self.columns} x {self.rows}"
 
 
-def _instances(items: Iterable[Item], place: Path, alone: bool) -> tuple[Group, list[str]]:
-    """The pictures among the files, headers only; what is no DICOM is passed over, what is damaged too, with a note."""
+def _instances(items: Iterable[Item], place: Path, alone: bool) -> Group:
+    """The pictures among the files, headers only; what is no DICOM or no picture is passed over, damage is an error."""
     found: Group = []
-    damaged: list[InputError] = []
     for item in track(list(items), "headers"):
         with item.open() as file:
-            head = file.read(132)
-            if not is_dicom(head) and not alone:
+            if not is_dicom(file.read(132)) and not alone:
                 continue
-            try:
-                dataset = read_dataset(file, item.name)
-                if not has_picture(dataset):
-                    if alone:
-                        raise InputError(
-                            f"{place} holds no picture but a DICOM object of another kind; give the images."
-                        )
-                    continue
+            dataset = read_dataset(file, item.name)
+            if has_picture(dataset, item.name):
                 made = instance(item, dataset)
                 if (size := size_of(file)) < (least := least_bytes(made)):
-                    raise InputError(f"{item.name} is cut short: {size} bytes cannot hold pixels of {least}.")
+                    raise InputError(
+                        f"{item.name} is cut short: {size} bytes cannot hold pixels of {least}; export it again."
+                    )
                 found.append(made)
-            except InputError as error:
-                if alone:
-                    raise
-                damaged.append(error)
-    if not found and damaged:
-        raise damaged[0]
+            elif alone:
+                raise InputError(f"{place} holds no picture but a DICOM object of another kind; give the images.")
     if not found:
         raise InputError(f"{place} holds no DICOM pictures; give a folder with a series, or a file.")
-    count = len(damaged)
-    return found, [f"{count} damaged file{'s' if count > 1 else ''} left out: {damaged[0]}"] if damaged else []
+    return found
 
 
 def _grouped(found: Group) -> list[Group]:
@@ -104,7 +93,7 @@ def list_series(items: Iterable[Item], place: Path) -> list[Series]:
     Raises:
         InputError: when there are none.
     """
-    return _listed(_grouped(_instances(items, place, False)[0]))
+    return _listed(_grouped(_instances(items, place, False)))
 
 
 def _chosen(groups: list[Group], place: Path, series: int | None) -> Group:
@@ -164,9 +153,8 @@ def read_series(
         InputError: when there is no picture, several series and none chosen, more than 2^28 voxels, damaged pixels, or
             slices that do not make a stack.
     """
-    found, notes = _instances(items, place, alone)
-    group, copies = _unique(_chosen(_grouped(found), place, series))
-    notes += [*copies, *sorted({note for made in group for note in made.notes})]
+    group, copies = _unique(_chosen(_grouped(_instances(items, place, alone)), place, series))
+    notes = [*copies, *sorted({note for made in group for note in made.notes})]
     total = sum(made.voxels for made in group)
     if total > MAX_VOXELS:
         raise InputError(
