@@ -23,6 +23,10 @@ MAX_OFFSET = 1 << 24
 # Deflate makes at most 1032 bytes of one.
 MOST_INFLATED = 1032
 CHUNK = 1 << 20
+# Voxels of all volumes of a series, of which one is kept.
+MAX_SERIES = 1 << 32
+# Steps of voxels from a nanometre on, and places within ten kilometres; sines of angles between axes.
+SMALLEST_MM, LARGEST_MM, FLAT = 1e-6, 1e7, 1e-4
 MM_OF_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError)
@@ -30,7 +34,9 @@ _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError
 
 def is_nifti(head: bytes) -> bool:
     """Whether the first 540 bytes, unpacked, are a NIfTI header (single file or the header of a pair)."""
-    return (head[:4] in _SIZES and head[344:347] in (b"n+1", b"ni1")) or (head[:4] in _SIZES2 and head[4:7] in _MAGIC2)
+    return (head[:4] in _SIZES and head[344:348] in (b"n+1\0", b"ni1\0")) or (
+        head[:4] in _SIZES2 and head[4:7] in _MAGIC2
+    )
 
 
 _SIZES = tuple(int.to_bytes(348, 4, order) for order in ("little", "big"))
@@ -98,11 +104,25 @@ def _numbers(raw: NDArray[Any], slope: float, inter: float, name: Path) -> NDArr
         return raw.astype(np.float32) * np.float32(slope) + np.float32(inter)
 
 
-def _drain(stream: BinaryIO, packed: bool) -> None:
-    """Read a packed file to its end, where its checksum is: a flipped bit within shows nowhere else."""
-    left = 1 << 36
-    while packed and left > 0 and (chunk := stream.read(CHUNK)):
-        left -= len(chunk)
+def _drain(stream: BinaryIO, packed: bool, end: int) -> None:
+    """Read a packed file to its end, where its checksum is: a flipped bit within shows nowhere else.
+
+    Raises:
+        ValueError: when there is much more than the ``end`` that the header names.
+    """
+    while packed and (chunk := stream.read(CHUNK)):
+        if stream.tell() - len(chunk) > end + CHUNK:
+            raise ValueError("the file goes on behind its voxels")
+
+
+def _sane(affine: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The affine, None where it is no map of voxels to places in a patient."""
+    if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_MM:
+        return None
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if lengths.min() < SMALLEST_MM or abs(np.linalg.det(affine[:3, :3] / lengths)) < FLAT:
+        return None
+    return affine
 
 
 def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]:
@@ -111,7 +131,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
     mm = MM_OF_UNIT.get(header.get_xyzt_units()[0], 1.0)
     zooms = [float(step) * mm for step in np.asarray(header["pixdim"][1:4], np.float64)]
     spacing: Any = (zooms[2] if len(shape) > 2 else None, zooms[1], zooms[0])
-    if not all(np.isfinite(step) and step > 0 for step in spacing if step is not None):
+    if not all(SMALLEST_MM <= step <= LARGEST_MM for step in spacing if step is not None):
         spacing = None
         notes.append("The header names no usable voxel size, so nothing is measured in mm.")
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
@@ -119,12 +139,10 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
     if coded and spacing is not None:
         with np.errstate(all="ignore"):
             stored = np.asarray(header.get_best_affine(), np.float64)
-        if np.isfinite(stored).all() and abs(np.linalg.det(stored[:3, :3])) > 1e-9:
-            affine = stored[:, [2, 1, 0, 3]]
-            affine[:3] *= mm
-            if int(header["sform_code"]) > 0:  # where both transforms are coded, the affine says what a voxel is
-                lengths = np.linalg.norm(affine[:3, :3], axis=0)
-                spacing = (float(lengths[0]) if len(shape) > 2 else None, float(lengths[1]), float(lengths[2]))
+        affine = _sane(stored[:, [2, 1, 0, 3]] * [[mm], [mm], [mm], [1]])
+        if affine is not None and int(header["sform_code"]) > 0:  # where both are coded, the sform is the affine
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
+            spacing = (float(lengths[0]) if len(shape) > 2 else None, float(lengths[1]), float(lengths[2]))
     if affine is None:
         notes.append("The header does not say how the patient lies, so sides are unknown.")
     return spacing, affine, notes
@@ -162,6 +180,10 @@ def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
     if not 0 <= chosen < count:
         raise InputError(f"There is no volume {chosen} in {name}; there are {count}, from 0 on.")
     check_voxels(name, *shape)
+    if int(np.prod(whole, dtype=object)) > MAX_SERIES:
+        raise InputError(
+            f"{name} claims {count} volumes of {' x '.join(map(str, shape))} voxels, which is too much; split it."
+        )
     if offset > MAX_OFFSET:
         raise InputError(f"{name} keeps {offset >> 20} MB before its voxels, which no tool writes; export it again.")
     one = int(np.prod(shape, dtype=object)) * dtype.itemsize
@@ -175,7 +197,7 @@ def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
     try:
         proxy = studies("nibabel.arrayproxy").ArrayProxy(stream, ((*shape, count), dtype, offset, 1.0, 0.0), mmap=False)
         raw = np.asanyarray(proxy[..., chosen])
-        _drain(stream, packed)
+        _drain(stream, packed, needed)
     except _DAMAGE as error:
         raise InputError(damaged) from error
     array = _numbers(raw, slope, inter, name)
@@ -216,10 +238,14 @@ def nifti_bytes(mask: NDArray[Any], volume: Volume, name: Path) -> bytes:
     header["intent_code"] = 1002  # NIFTI_INTENT_LABEL
     header["vox_offset"] = 0  # nibabel sets it as it writes
     header.extensions.clear()
-    image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image)(data, None, header, dtype=labels.dtype)
-    image.header.set_slope_inter(1, 0)
     written = io.BytesIO()
-    image.to_file_map({"image": nibabel.FileHolder(fileobj=written)})
+    try:
+        with nibabel.imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+            image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image)(data, None, header, dtype=labels.dtype)
+            image.header.set_slope_inter(1, 0)
+            image.to_file_map({"image": nibabel.FileHolder(fileobj=written)})
+    except (studies("nibabel.spatialimages").HeaderDataError, ValueError, OverflowError, KeyError) as error:
+        raise InputError(f"{name} cannot be written: the volume's header makes no sense; export it again.") from error
     return written.getvalue()
 
 

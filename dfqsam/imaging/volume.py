@@ -121,7 +121,9 @@ class Volume:
     @cached_property
     def hounsfield(self) -> bool:
         """Whether the values are taken as Hounsfield units: CT, or of unknown modality and as low as air (-900)."""
-        return self.modality == "CT" or (not self.modality and not self.colour and float(np.nanmin(self.array)) < AIR)
+        if self.modality or self.colour:
+            return self.modality == "CT"
+        return float(np.fmin.reduce(self.array, axis=None)) < AIR
 
     @cached_property
     def _automatic(self) -> Window:

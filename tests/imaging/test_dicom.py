@@ -413,5 +413,5 @@ def test_a_syntax_that_nobody_reads_is_named(tmp_path):
     made.PixelData = encapsulate([b"\0" * 20])
     made["PixelData"].is_undefined_length = True
     made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.102")
-    with pytest.raises(InputError, match="encoded as MPEG-4"):
+    with pytest.raises(InputError, match="encoded as 'MPEG-4"):
         open_study(one(tmp_path / "v", made))

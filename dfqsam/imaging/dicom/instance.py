@@ -42,6 +42,7 @@ class Instance:
     item: Item
     dataset: Any
     series: str
+    series_number: int
     uid: str
     order: tuple[int, int]
     modality: str
@@ -77,6 +78,10 @@ def has_picture(dataset: Any, name: str) -> bool:
     return False
 
 
+def _printable(text: Any) -> str:
+    return "".join(character for character in str(text or "") if character.isprintable())
+
+
 def _floats(dataset: Any, keyword: str, count: int) -> Vector | None:
     value = dataset.get(keyword)
     if value is None or (hasattr(value, "__len__") and len(value) != count):
@@ -103,7 +108,7 @@ def _windows(dataset: Any) -> tuple[Window, ...]:
         return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
 
     function: Any = dataset.get("VOILUTFunction") or "LINEAR"
-    names = [str(name) for name in several("WindowCenterWidthExplanation")]
+    names = [_printable(name) for name in several("WindowCenterWidthExplanation")]
     found = []
     for index, (centre, width) in enumerate(zip(several("WindowCenter"), several("WindowWidth"), strict=False)):
         try:
@@ -235,9 +240,10 @@ def instance(item: Item, dataset: Any) -> Instance:
             item,
             dataset,
             str(dataset.get("SeriesInstanceUID") or ""),
+            int(dataset.get("SeriesNumber") or 0),
             str(dataset.get("SOPInstanceUID") or ""),
             (int(dataset.get("AcquisitionNumber") or 0), int(dataset.get("InstanceNumber") or 0)),
-            str(dataset.get("Modality") or "")[:16],
+            _printable(dataset.get("Modality"))[:16],
             str(dataset.file_meta.TransferSyntaxUID),
             rows,
             columns,

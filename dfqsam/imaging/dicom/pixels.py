@@ -155,7 +155,8 @@ def frames_of(made: Instance, worker: Worker) -> Iterator[NDArray[Any]]:
         try:
             get_decoder(UID(made.syntax))
         except NotImplementedError as error:
-            raise InputError(f"{name} is encoded as {UID(made.syntax).name[:80]}; export it uncompressed.") from error
+            kind = UID(made.syntax).name[:80]
+            raise InputError(f"{name} is encoded as {kind!r}, which is not read; export it uncompressed.") from error
         depth = 16 if "RedPaletteColorLookupTableDescriptor" in dataset else int(dataset.get("BitsStored") or 8)
         count = 0
         for frame, geometry in zip(_decoded(made, dataset, worker), made.frames, strict=False):

@@ -136,8 +136,8 @@ def segmentation_bytes(
         )
         for number, label in enumerate(drawn, 1)
     ]
-    instances = _sources(volume.source, volume.affine is not None)
-    with tolerant("The DICOM SEG", "written"):
+    with tolerant("A DICOM SEG of this study", "written"):
+        instances = _sources(volume.source, volume.affine is not None)
         made = highdicom.seg.Segmentation(
             instances,
             _planes(numbered, volume.source, instances),

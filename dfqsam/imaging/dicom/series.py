@@ -12,7 +12,7 @@ from dfqsam.errors import InputError
 from dfqsam.imaging.dicom.geometry import Placed, Stack, stack
 from dfqsam.imaging.dicom.instance import Instance, has_picture, instance
 from dfqsam.imaging.dicom.pixels import frames_of, least_bytes
-from dfqsam.imaging.dicom.reading import Item, is_dicom, read_dataset
+from dfqsam.imaging.dicom.reading import Item, is_dicom, read_dataset, tolerant
 from dfqsam.imaging.dicom.worker import Worker
 from dfqsam.imaging.files import MAX_VOXELS, size_of
 from dfqsam.imaging.volume import DicomSource, Volume
@@ -47,7 +47,7 @@ def _instances(items: Iterable[Item], place: Path, alone: bool) -> Group:
     """The pictures among the files, headers only; what is no DICOM or no picture is passed over, damage is an error."""
     found: Group = []
     for item in track(list(items), "headers"):
-        with item.open() as file:
+        with item.open() as file, tolerant(item.name):
             if not is_dicom(file.read(132)) and not alone:
                 continue
             dataset = read_dataset(file, item.name)
@@ -71,13 +71,7 @@ def _grouped(found: Group) -> list[Group]:
     for made in found:
         groups.setdefault(made.series, []).append(made)
 
-    def order(uid: str) -> tuple[int, str]:
-        try:
-            return int(groups[uid][0].dataset.get("SeriesNumber") or 0), uid
-        except (ValueError, TypeError):
-            return 0, uid
-
-    return [groups[uid] for uid in sorted(groups, key=order)]
+    return [groups[uid] for uid in sorted(groups, key=lambda uid: (groups[uid][0].series_number, uid))]
 
 
 def _listed(groups: list[Group]) -> list[Series]:
