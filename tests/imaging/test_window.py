@@ -12,8 +12,7 @@ FINITE = {"allow_nan": False, "allow_infinity": False, "width": 32}
 
 
 def test_levels_computed_by_hand():
-    # Centre 40, width 400: black at -160 and below, white at 239 and above, 0 is 161/399 of the way up... by the standard
-    # ((x - 39.5) / 399 + 0.5) * 255.
+    # Centre 40, width 400: ((x - 39.5) / 399 + 0.5) * 255, so that -160 is black and 239 is white.
     soft = PRESETS["soft tissue"]
     assert soft.apply([-161, -160, 0, 39.5, 239, 1000]).tolist() == [0, 0, 102, 128, 255, 255]
     assert Window(0, 10, "LINEAR_EXACT").apply([-5, 0, 2.5, 5]).tolist() == [0, 128, 191, 255]
