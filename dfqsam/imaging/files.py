@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,18 +18,19 @@ def opened(path: Path) -> BinaryIO:
     Raises:
         InputError: when it is missing, a directory, empty or not readable.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a directory; give a file.")
     try:
-        file = path.open("rb")
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise InputError(f"{path} is a directory; give a file.")
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise InputError(f"{path} is no regular file; give a file.")
+        if not found.st_size:
+            raise InputError(f"{path} is empty (0 bytes); export it again.")
+        return path.open("rb")
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if size_of(file) == 0 and path.is_file():
-        file.close()
-        raise InputError(f"{path} is empty (0 bytes); export it again.")
-    return file
 
 
 def size_of(file: BinaryIO) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -65,8 +66,16 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or bare(head)
 
 
+def _regular(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
 def walk(folder: Path) -> list[Item]:
-    """All files below a folder, in the order of their names; links to elsewhere and hidden files are left out.
+    """All files below a folder, in the order of their names; hidden ones and folders behind links are left out.
 
     Raises:
         InputError: when there are more than 20 000 of them.
@@ -77,7 +86,7 @@ def walk(folder: Path) -> list[Item]:
         found += [Path(root, name) for name in sorted(names) if not name.startswith(".") and name != "DICOMDIR"]
         if len(found) > MAX_FILES:
             raise InputError(f"{folder} holds more than {MAX_FILES} files; give the folder of one study.")
-    return [Item(path.name, lambda path=path: opened(path)) for path in found if path.stat().st_size]
+    return [Item(path.name, lambda path=path: opened(path)) for path in found if _regular(path)]
 
 
 def _syntax(file: BinaryIO) -> tuple[str, str]:
