@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dfqsam.errors import InputError
 from dfqsam.imaging.extra import studies
 from dfqsam.imaging.files import check_voxels, size_of
+from dfqsam.imaging.quiet import unlogged
 from dfqsam.imaging.volume import NiftiSource, Volume
 
 GZIP = b"\x1f\x8b"
@@ -27,7 +28,8 @@ CHUNK = 1 << 20
 MAX_SERIES = 1 << 32
 # Steps of voxels from a nanometre on, and places within ten kilometres; sines of angles between axes.
 SMALLEST_MM, LARGEST_MM, FLAT = 1e-6, 1e7, 1e-4
-MM_OF_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# By the unit's code; without one, mm are what tools mean.
+MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
 
 _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError)
 
@@ -128,7 +130,7 @@ def _sane(affine: NDArray[np.float64]) -> NDArray[np.float64] | None:
 def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]:
     """Spacing and affine for (slice, row, column), and notes."""
     notes = []
-    mm = MM_OF_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    mm = MM_OF_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     zooms = [float(step) * mm for step in np.asarray(header["pixdim"][1:4], np.float64)]
     spacing: Any = (zooms[2] if len(shape) > 2 else None, zooms[1], zooms[0])
     if not all(SMALLEST_MM <= step <= LARGEST_MM for step in spacing if step is not None):
@@ -137,8 +139,11 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     affine = None
     if coded and spacing is not None:
-        with np.errstate(all="ignore"):
-            stored = np.asarray(header.get_best_affine(), np.float64)
+        try:
+            with np.errstate(all="ignore"):
+                stored = np.asarray(header.get_best_affine(), np.float64)
+        except ValueError:  # a quaternion that is none
+            stored = np.full((4, 4), np.nan)
         affine = _sane(stored[:, [2, 1, 0, 3]] * [[mm], [mm], [mm], [1]])
         if affine is not None and int(header["sform_code"]) > 0:  # where both are coded, the sform is the affine
             lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -240,7 +245,7 @@ def nifti_bytes(mask: NDArray[Any], volume: Volume, name: Path) -> bytes:
     header.extensions.clear()
     written = io.BytesIO()
     try:
-        with nibabel.imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with unlogged("nibabel.global"), np.errstate(all="ignore"):
             image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image)(data, None, header, dtype=labels.dtype)
             image.header.set_slope_inter(1, 0)
             image.to_file_map({"image": nibabel.FileHolder(fileobj=written)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import struct
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 from dfqsam.errors import InputError
 from dfqsam.imaging.extra import studies
 from dfqsam.imaging.files import opened, size_of
+from dfqsam.imaging.quiet import unlogged
 
 MAX_FILES = 20_000
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
@@ -35,11 +35,8 @@ class Item:
 @contextmanager
 def tolerant(name: str, doing: str = "read") -> Iterator[None]:
     """Turn whatever pydicom and its decoders raise over a damaged file into one sentence, and keep them quiet."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unlogged("pydicom"):
             warnings.simplefilter("ignore")
             yield
     except InputError:
@@ -48,8 +45,6 @@ def tolerant(name: str, doing: str = "read") -> Iterator[None]:
         raise InputError(
             f"{name} is damaged or no proper DICOM file and cannot be {doing}; export it again."
         ) from error
-    finally:
-        logger.setLevel(level)
 
 
 def bare(head: bytes) -> bool:
