@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dfqsam.errors import InputError
@@ -62,11 +62,15 @@ def _unknown(path: Path) -> InputError:
 
 
 def _members(packed: zipfile.ZipFile) -> list[Item]:
-    wanted = [info for info in packed.infolist() if not info.is_dir() and info.file_size]
+    def item(info: zipfile.ZipInfo, name: str) -> Item:
+        return Item(name, lambda: member(packed, info))
+
+    found = [info for info in packed.infolist() if info.filename and info.file_size]
+    named = [(info, PurePosixPath(info.filename).name) for info in found]
     return [
-        Item(Path(info.filename).name, lambda info=info: member(packed, info))
-        for info in wanted
-        if not Path(info.filename).name.startswith((".", "DICOMDIR")) and not info.filename.startswith("__MACOSX")
+        item(info, name)
+        for info, name in named
+        if not (info.is_dir() or name.startswith((".", "DICOMDIR")) or info.filename.startswith("__MACOSX"))
     ]
 
 
