@@ -139,4 +139,6 @@ def codestream_size(data: bytes) -> tuple[int, int]:
     if at < 0 or at + 24 > len(data):
         raise DamagedError
     right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    if right <= left or bottom <= top:
+        raise DamagedError
     return bottom - top, right - left

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dfqsam.errors import InputError
 from dfqsam.imaging import open_study, sniff, write_study_mask
@@ -59,7 +59,11 @@ SOUND = {
     "zip": zipped(),
     "tiff": tiff_stack(),
 }
-NATIVE_DECODERS = {"rle": compressed(RLELossless), "jpeg 2000": compressed(JPEG2000Lossless)}
+NATIVE_DECODERS = {
+    "rle": compressed(RLELossless),
+    "jpeg 2000": compressed(JPEG2000Lossless),
+    "jpeg-ls": compressed(JPEGLSLossless),
+}
 
 
 @st.composite
@@ -119,7 +123,7 @@ def test_ten_thousand_mutations_never_crash(tmp_path, kind, data):
 
 @pytest.mark.parametrize("kind", NATIVE_DECODERS)
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
 def test_mutated_compressed_pictures_never_crash(tmp_path, kind, data):
