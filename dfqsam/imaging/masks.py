@@ -14,9 +14,10 @@ from dfqsam.errors import InputError
 from dfqsam.imaging.coco import write_coco
 from dfqsam.imaging.dicom.segmentation import Segment, segmentation_bytes
 from dfqsam.imaging.files import write_whole
-from dfqsam.imaging.nifti import nifti_bytes
+from dfqsam.imaging.nifti_mask import nifti_bytes
 from dfqsam.imaging.raster import write_mask
 from dfqsam.imaging.volume import Volume
+from dfqsam.progress import stage
 
 ENDINGS = (".nii", ".nii.gz", ".dcm", ".json", ".png")
 MAX_LABEL = 65_535
@@ -54,11 +55,13 @@ def write_study_mask(
     lower = path.name.lower()
     named = {label: Segment(one) if isinstance(one, str) else one for label, one in (segments or {}).items()}
     if lower.endswith((".nii", ".nii.gz")):
-        data = nifti_bytes(array, volume, path)
-        write_whole(path, gzip.compress(data, 6, mtime=0) if lower.endswith(".gz") else data)
+        with stage(f"writing {path.name}"):
+            data = nifti_bytes(array, volume, path)
+            write_whole(path, gzip.compress(data, 6, mtime=0) if lower.endswith(".gz") else data)
     elif lower.endswith(".dcm"):
         missing = {int(label): Segment(f"label {label}") for label in np.unique(array) if label}
-        write_whole(path, segmentation_bytes(array, volume, {**missing, **named}))
+        with stage(f"writing {path.name}"):
+            write_whole(path, segmentation_bytes(array, volume, {**missing, **named}))
     elif lower.endswith(".json"):
         write_coco(path, volume, array, {label: one.name for label, one in named.items()})
     elif lower.endswith(".png"):

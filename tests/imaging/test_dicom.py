@@ -169,6 +169,12 @@ def test_missing_slices_are_said_and_measured_around(tmp_path):
     full = np.ones(volume.shape, bool)
     # Slices 1 and 4 reach half-way into the gap: 2.5, 5, 5, 2.5, 2.5 mm.
     assert millilitres(volume, full) == pytest.approx(17.5 * 42 * 0.375 / 1000)
+    one_slice = [millilitres(volume, full & (np.arange(5) == k)[:, None, None]) for k in range(5)]
+    assert one_slice == pytest.approx(np.array([2.5, 5, 5, 2.5, 2.5]) * 42 * 0.375 / 1000)
+    # A sagittal slice is cut by the same steps: 17.5 mm by 6 rows of 0.75 mm.
+    assert area_mm2(volume, volume.view("sagittal"), np.ones(volume.view("sagittal").shape)) == pytest.approx(
+        17.5 * 4.5
+    )
     assert area_mm2(volume, volume.view(), full[0]) == pytest.approx(42 * 0.375)
     with pytest.raises(InputError, match="steps between slices differ"):
         write_study_mask(tmp_path / "m.nii", volume, full)
@@ -295,6 +301,22 @@ def test_a_radiograph_is_measured_at_the_detector_and_segmented(tmp_path):
     write_study_mask(tmp_path / "m.nii", volume, mask)
     write_study_mask(tmp_path / "m.png", volume, mask)
     assert np.array_equal(open_study(tmp_path / "m.png").array[0, ..., 0] > 0, mask[0])
+
+
+def test_an_ultrasound_is_measured_by_its_region(tmp_path):
+    region = pydicom.Dataset()
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3  # cm
+    region.PhysicalDeltaX, region.PhysicalDeltaY = 0.01, 0.02
+    made = dataset(RGB, Modality="US", SequenceOfUltrasoundRegions=[region])
+    assert open_study(one(tmp_path / "us", made)).spacing == (None, 0.2, 0.1)
+    other = pydicom.Dataset()
+    other.PhysicalUnitsXDirection = other.PhysicalUnitsYDirection = 3
+    other.PhysicalDeltaX = other.PhysicalDeltaY = 0.05
+    made = dataset(RGB, Modality="US", SequenceOfUltrasoundRegions=[region, other])
+    volume = open_study(one(tmp_path / "two", made))
+    assert volume.spacing is None
+    with pytest.raises(InputError, match="in pixels only"):
+        area_mm2(volume, volume.view(), np.ones((6, 8)))
 
 
 def test_an_enhanced_frame_left_out_stays_empty_in_the_segmentation(tmp_path):

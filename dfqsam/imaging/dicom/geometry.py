@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dfqsam.errors import InputError
-from dfqsam.imaging.dicom.instance import Frame, Instance, Vector
+from dfqsam.imaging.dicom.elements import Vector
+from dfqsam.imaging.dicom.instance import Frame, Instance
 from dfqsam.imaging.volume import EVEN, Mm
 
 # Frames closer than this along the normal lie at one place (mm); directions whose cosines differ less are the same.

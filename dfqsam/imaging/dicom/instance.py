@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dfqsam.errors import InputError
+from dfqsam.imaging.dicom import elements
+from dfqsam.imaging.dicom.elements import Vector
 from dfqsam.imaging.dicom.reading import Item, tolerant
 from dfqsam.imaging.files import check_voxels
 from dfqsam.imaging.window import Window
 
-Vector = NDArray[np.float64]
 TILED = "1.2.840.10008.5.1.4.1.1.77.1.6"
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
 MAX_FRAMES = 1 << 16
-CENTIMETRES = 3  # unit of an ultrasound region
 
 
 @dataclass(frozen=True)
@@ -78,124 +75,27 @@ def has_picture(dataset: Any, name: str) -> bool:
     return False
 
 
-def _printable(text: Any) -> str:
-    return "".join(character for character in str(text or "") if character.isprintable())
-
-
-def _floats(dataset: Any, keyword: str, count: int) -> Vector | None:
-    value = dataset.get(keyword)
-    if value is None or (hasattr(value, "__len__") and len(value) != count):
-        return None
-    try:
-        numbers = np.asarray(value, np.float64).reshape(count)
-    except (ValueError, TypeError):
-        return None
-    return numbers if np.isfinite(numbers).all() else None
-
-
-def _number(dataset: Any, keyword: str) -> float | None:
-    found = _floats(dataset, keyword, 1)
-    return None if found is None else float(found[0])
-
-
-def _windows(dataset: Any) -> tuple[Window, ...]:
-    """The windows of a dataset; those that are not usable are left out."""
-
-    def several(keyword: str) -> list[Any]:
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            return []
-        return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
-
-    function: Any = dataset.get("VOILUTFunction") or "LINEAR"
-    names = [_printable(name) for name in several("WindowCenterWidthExplanation")]
-    found = []
-    for index, (centre, width) in enumerate(zip(several("WindowCenter"), several("WindowWidth"), strict=False)):
-        try:
-            name = names[index] if index < len(names) else ""
-            found.append(Window(float(centre), float(width), function, name[:40]))
-        except (InputError, ValueError, TypeError):
-            continue
-    return tuple(found)
-
-
-def _group(dataset: Any, frame: int, sequence: str) -> Any:
-    """An item of the functional groups of an enhanced multi-frame, the frame's own before the shared one."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for groups in (per_frame[frame : frame + 1], shared[:1]):
-        if groups and (found := groups[0].get(sequence)):
-            return found[0]
-    return None
-
-
-def _orientation(dataset: Any) -> tuple[Vector, Vector] | None:
-    cosines = _floats(dataset, "ImageOrientationPatient", 6)
-    if cosines is None:
-        return None
-    right, down = cosines[:3], cosines[3:]  # along a row, along a column
-    lengths = np.linalg.norm(right), np.linalg.norm(down)
-    if not np.allclose(lengths, 1, atol=0.01) or abs(right @ down) > 0.01:
-        return None
-    return right / lengths[0], down / lengths[1]
-
-
-def _spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:
-    """mm between rows and between columns, and a note where it is not that of the patient's plane."""
-    for keyword, note in (
-        ("PixelSpacing", ""),
-        ("NominalScannedPixelSpacing", ""),
-        ("ImagerPixelSpacing", "Sizes in mm are those at the detector; the patient is smaller by its magnification."),
-    ):
-        found = _floats(dataset, keyword, 2)
-        if found is not None and (found > 0).all():
-            return (float(found[0]), float(found[1])), note
-    regions = dataset.get("SequenceOfUltrasoundRegions") or []
-    steps = set()
-    for region in regions:
-        units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-        if units == (CENTIMETRES, CENTIMETRES):
-            steps.add((_number(region, "PhysicalDeltaY"), _number(region, "PhysicalDeltaX")))
-    if len(steps) == 1:
-        high, wide = steps.pop()
-        if high and wide:
-            return (abs(high) * 10, abs(wide) * 10), ""
-    return None, ""
-
-
-def _scale(dataset: Any) -> tuple[float, float]:
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    return (slope, intercept or 0.0) if slope else (1.0, intercept or 0.0)
-
-
 def _frame(dataset: Any, number: int, enhanced: bool) -> tuple[Frame, str]:
     def part(sequence: str) -> Any:
-        return (_group(dataset, number, sequence) or _empty()) if enhanced else dataset
+        return (elements.group(dataset, number, sequence) or elements.empty()) if enhanced else dataset
 
     measures = part("PixelMeasuresSequence")
-    spacing, note = _spacing(measures)
+    spacing, note = elements.spacing(measures)
     if enhanced and spacing is None:
-        spacing, note = _spacing(dataset)
-    thickness = _number(measures, "SliceThickness")
-    slope, intercept = _scale(part("PixelValueTransformationSequence"))
+        spacing, note = elements.spacing(dataset)
+    thickness = elements.number(measures, "SliceThickness")
+    slope, intercept = elements.scale(part("PixelValueTransformationSequence"))
     frame = Frame(
         number,
-        _floats(part("PlanePositionSequence"), "ImagePositionPatient", 3),
-        _orientation(part("PlaneOrientationSequence")),
+        elements.floats(part("PlanePositionSequence"), "ImagePositionPatient", 3),
+        elements.orientation(part("PlaneOrientationSequence")),
         spacing,
         thickness if thickness and thickness > 0 else None,
         slope,
         intercept,
-        _windows(part("FrameVOILUTSequence")) or _windows(dataset),
+        elements.windows(part("FrameVOILUTSequence")) or elements.windows(dataset),
     )
     return frame, note
-
-
-def _empty() -> Any:
-    """An empty dataset."""
-    from pydicom.dataset import Dataset
-
-    return Dataset()
 
 
 def instance(item: Item, dataset: Any) -> Instance:
@@ -243,7 +143,7 @@ def instance(item: Item, dataset: Any) -> Instance:
             int(dataset.get("SeriesNumber") or 0),
             str(dataset.get("SOPInstanceUID") or ""),
             (int(dataset.get("AcquisitionNumber") or 0), int(dataset.get("InstanceNumber") or 0)),
-            _printable(dataset.get("Modality"))[:16],
+            elements.printable(dataset.get("Modality"))[:16],
             str(dataset.file_meta.TransferSyntaxUID),
             rows,
             columns,

@@ -116,8 +116,9 @@ def segmentation_bytes(
         raise InputError("The mask is empty, and DICOM SEG has no segment without pixels; draw something first.")
     highdicom, sr = studies("highdicom"), studies("highdicom.sr.coding")
     codes = studies("pydicom.sr.codedict").codes
-    numbered = np.searchsorted(drawn, mask).astype(np.uint16) + 1
-    numbered[mask == 0] = 0
+    numbers = np.zeros(drawn[-1] + 1, np.uint8 if len(drawn) < 256 else np.uint16)
+    numbers[drawn] = np.arange(1, len(drawn) + 1)
+    numbered = numbers[mask]
     algorithm = highdicom.AlgorithmIdentificationSequence("dfqsam", codes.cid7162.ArtificialIntelligence, __version__)
 
     def coded(code: Code) -> Any:
