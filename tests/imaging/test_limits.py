@@ -23,7 +23,7 @@ GROWTH_MB = 64
 SECONDS = 10  # of work that takes hundredths: a machine may be busy
 
 CHILD = r"""
-import json, os, pathlib, re, sys, time
+import json, os, pathlib, re, resource, sys, time
 from dfqsam.errors import InputError
 from dfqsam.imaging import open_study
 folder = pathlib.Path(sys.argv[1])
@@ -46,6 +46,8 @@ def measure(path):
 for path in sorted((folder / "bombs").iterdir()):  # each in a process of its own
     sys.stdout.flush()
     if os.fork() == 0:
+        most = memory("VmSize") * 1024 + (1 << 29)  # a bomb that does go off ends this process and not the machine
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         print(json.dumps(measure(path)), flush=True)
         os._exit(0)
     os.wait()

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 (its own documentation's name)
 from pydicom.uid import generate_uid
 
-from dfqsam.imaging import area_mm2, millilitres, open_study, write_study_mask
+from dfqsam.imaging import area_mm2, millilitres, open_study, read_study_mask, write_study_mask
 from tests.imaging.made import folder
 from tests.imaging.test_geometry import KEPT, array_points, itk_points, nibabel_points
 
@@ -41,6 +41,7 @@ def test_reference_masks_drawn_slice_by_slice_are_written_where_they_were(tmp_pa
     assert volume.shape == reference.shape
     assert volume.notes == ()
     truth = reference.array > 0
+    assert np.array_equal(read_study_mask(original(VOLUMES[name]), volume), reference.array)
     for plane in ("axial", "coronal", "sagittal"):
         view, mask = volume.view(plane), volume.empty_mask()
         for k in range(view.count):
