@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dfqsam.errors import InputError
-from dfqsam.imaging import open_study, sniff, write_study_mask
-from tests.imaging.made import dataset, enhanced, nifti_affine, orientations, placed, ramp, written
+from dfqsam.imaging import open_study, read_study_mask, sniff, write_study_mask
+from tests.imaging.made import dataset, enhanced, folder, marked, nifti_affine, orientations, placed, ramp, written
 
 
 def nifti_bytes(kind=nib.Nifti1Image, packed=False, shape=(4, 3, 5)):
@@ -130,6 +130,32 @@ def test_mutated_compressed_pictures_never_crash(tmp_path, kind, data):
     whole = NATIVE_DECODERS[kind]
     at = len(whole) - 600  # where the codestream is
     survive(tmp_path, whole[:at] + data.draw(mutations(whole[at:])))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study, and masks of it as sound files."""
+    place = tmp_path_factory.mktemp("masks")
+    volume = open_study(folder(place / "s", placed(ramp(), "oblique")))
+    sound = {}
+    for name in ("m.dcm", "m.nii"):
+        write_study_mask(place / name, volume, marked(volume.shape))
+        sound[name] = (place / name).read_bytes()
+    return volume, sound
+
+
+@pytest.mark.parametrize("name", ["m.dcm", "m.nii"])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_mutated_masks_never_crash(tmp_path, study, name, data):
+    volume, sound = study
+    message = ""
+    (tmp_path / "mask").write_bytes(data.draw(mutations(sound[name])))
+    try:
+        assert read_study_mask(tmp_path / "mask", volume).shape == volume.shape
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

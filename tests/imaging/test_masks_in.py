@@ -2,6 +2,7 @@
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +58,23 @@ def test_a_segmentation_of_a_series_with_gaps_and_one_read_by_position(tmp_path)
     elsewhere = open_study(folder(tmp_path / "e", placed(ramp(), "coronal")))
     with pytest.raises(InputError, match=r"another grid|outside of the study"):
         read_study_mask(tmp_path / "o.dcm", elsewhere)
+
+
+def test_no_frame_of_a_segmentation_is_passed_over(tmp_path):
+    """The same object on a study without one of its images, and with one reference damaged."""
+    series = placed(ramp())
+    volume = open_study(folder(tmp_path / "s", series))
+    mask = marked(volume.shape)
+    write_study_mask(tmp_path / "m.dcm", volume, mask)
+    less = open_study(folder(tmp_path / "l", [series[0], *series[2:]]))
+    with pytest.raises(InputError, match="not in the study"):
+        read_study_mask(tmp_path / "m.dcm", less)
+    made = pydicom.dcmread(tmp_path / "m.dcm")
+    reference = made.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+    reference.ReferencedSOPInstanceUID = "1.2.3.4.5"
+    made.save_as(tmp_path / "d.dcm")
+    with pytest.raises(InputError, match="not in the study"):
+        read_study_mask(tmp_path / "d.dcm", volume)
 
 
 def test_masks_of_other_studies_are_refused(tmp_path):

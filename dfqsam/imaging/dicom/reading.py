@@ -34,9 +34,11 @@ class Item:
 
 @contextmanager
 def tolerant(name: str, doing: str = "read") -> Iterator[None]:
-    """Turn whatever pydicom and its decoders raise over a damaged file into one sentence, and keep them quiet."""
+    """Turn whatever pydicom and its decoders raise over a damaged file into one sentence, and keep them quiet:
+    their warnings quote identifiers.
+    """
     try:
-        with warnings.catch_warnings(), unlogged("pydicom"):
+        with warnings.catch_warnings(), unlogged("pydicom"), unlogged("highdicom"):
             warnings.simplefilter("ignore")
             yield
     except InputError:

@@ -71,12 +71,17 @@ def read_segmentation(path: Path, volume: Volume, place: Placed) -> NDArray[np.u
             found = _by_reference(segmentation, volume)
             if found is None:
                 spread = segmentation.get_volume(combine_segments=True)
-                return place(np.asarray(spread.array, np.uint16), TO_RAS @ np.asarray(spread.affine, np.float64))
+                found = place(np.asarray(spread.array, np.uint16), TO_RAS @ np.asarray(spread.affine, np.float64))
         except RuntimeError as error:
             if "overlap" in str(error).lower():
                 raise InputError(f"{path} has segments that overlap; export them one by one.") from error
             raise
+        drawn = np.count_nonzero(segmentation.pixel_array)
     labels = np.asarray(found, np.uint16)
+    if np.count_nonzero(labels) != drawn:  # a frame that refers to an image elsewhere would be passed over silently
+        raise InputError(
+            f"{path} has segments on images that are not in the study, or that overlap; give the whole of it."
+        )
     if labels.shape != volume.shape:
         raise InputError(f"{path} has shape {labels.shape}; the study has {volume.shape} (slices, rows, columns).")
     return labels
