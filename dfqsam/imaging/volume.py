@@ -35,7 +35,7 @@ class NiftiSource:
         shape: of the volume in the file's own order (i, j, k ...), without time points.
     """
 
-    header: Any
+    header: Any = field(repr=False)
     shape: tuple[int, ...]
 
 

@@ -140,6 +140,21 @@ def test_jpeg_lossless_and_baseline(tmp_path):
     assert np.abs(volume.array[0].astype(int) - grey).max() <= 3
 
 
+def test_a_cine_of_colour_jpegs_comes_as_rgb(tmp_path):
+    """As ultrasound machines write it: YCbCr with halved chroma, several frames."""
+    rows, columns = np.mgrid[:48, :64]
+    frames = [np.stack([rows * 5, columns * 4, 255 - rows * 2 - k * 20], -1).astype(np.uint8) for k in range(3)]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422]
+    made = dataset(frames[0], PhotometricInterpretation="YBR_FULL_422", NumberOfFrames=3, Modality="US")
+    made.PixelData = encapsulate([cv2.imencode(".jpg", frame[..., ::-1], options)[1].tobytes() for frame in frames])
+    made["PixelData"].is_undefined_length = True
+    made.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    volume = open_study(one(tmp_path / "cine", made))
+    assert volume.array.shape == (3, 48, 64, 3)
+    assert np.abs(volume.array.astype(int) - np.stack(frames)).max() <= 8
+    assert np.array_equal(volume.picture(2), volume.array[2])
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian], ids=lambda uid: uid.keyword)
 def test_other_encodings(tmp_path, syntax):
     series = placed(ramp())
@@ -147,7 +162,9 @@ def test_other_encodings(tmp_path, syntax):
         if syntax == ExplicitVRBigEndian:
             made.PixelData = np.frombuffer(made.PixelData, np.uint16).byteswap().tobytes()
         made.file_meta.TransferSyntaxUID = syntax
-    assert np.array_equal(open_study(folder(tmp_path / "s", series)).array, ramp())
+    volume = open_study(folder(tmp_path / "s", series))
+    assert np.array_equal(volume.array, ramp())
+    assert volume.array.dtype == np.uint16
 
 
 def test_a_file_without_preamble_is_dicom_too(tmp_path):

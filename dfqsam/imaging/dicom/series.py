@@ -122,7 +122,7 @@ def _pixels(made: Stack, worker: Worker) -> np.ndarray:
             if number not in places:
                 continue
             if array is None:
-                array = np.zeros((len(made.frames), *values.shape), values.dtype)
+                array = np.zeros((len(made.frames), *values.shape), values.dtype.newbyteorder("="))
             elif (common := np.result_type(array, values)) != array.dtype:
                 array = array.astype(np.float32 if common.itemsize > 4 else common)
             array[places[number]] = values
