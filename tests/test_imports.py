@@ -44,6 +44,7 @@ TORCH_FREE = (
     "imaging",
     "evaluate",
 )
+STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy"}
 
 
@@ -70,8 +71,10 @@ def test_rooms_import_downwards_only(path):
             inner = "" if inner == "__version__" else inner
             allowed = any(inner == a or (a and inner.startswith(f"{a}.")) for a in MAY_IMPORT[room])
             assert allowed, f"{room} may not import {name}"
-        elif room in TORCH_FREE:
-            assert name.split(".")[0] not in HEAVY
+        else:
+            library = name.split(".")[0]
+            assert room not in TORCH_FREE or library not in HEAVY
+            assert library not in STUDIES or room == "imaging"
 
 
 @pytest.mark.parametrize("name", NUMPY_ONLY)
@@ -94,9 +97,6 @@ def run(code: str, **environment: str) -> str:
 def test_the_runtime_and_the_command_line_load_without_torch():
     code = "import dfqsam.runtime, dfqsam.cli, dfqsam.evaluate.table, sys; print({*sys.modules} & {'torch', 'onnx'})"
     assert run(code).strip() == "set()"
-
-
-STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 
 
 def test_imaging_loads_without_the_extra_for_studies():
