@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,7 +60,7 @@ def unpacked_head(file: BinaryIO, count: int = HEADER) -> bytes:
         file.seek(0)
 
 
-def _header(head: bytes, name: Path) -> Any:
+def _header(head: bytes, name: str) -> Any:
     nibabel = studies("nibabel")
     second = head[:4] in _SIZES2
     if (head[4:7] if second else head[344:347]) in (b"ni1", b"ni2"):
@@ -82,7 +81,7 @@ def _scaling(header: Any) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
-def _numbers(raw: NDArray[Any], slope: float, inter: float, name: Path) -> NDArray[Any]:
+def _numbers(raw: NDArray[Any], slope: float, inter: float, name: str) -> NDArray[Any]:
     """Stored values as numbers in the file's units: whole ones stay whole, others become float32."""
     if raw.dtype.names:
         if raw.dtype.names[:3] != ("R", "G", "B"):
@@ -152,7 +151,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
     return spacing, affine, notes
 
 
-def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
+def read_nifti(file: BinaryIO, name: str, volume: int | None = None) -> Volume:
     """The volume in an open NIfTI file, packed or not.
 
     Args:
