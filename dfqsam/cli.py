@@ -289,7 +289,7 @@ def segment(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="A checkpoint file or a bundle.")],
+    path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE|STUDY", help="A checkpoint, a bundle or a study.")],
     sensitivity: Annotated[
         Path | None, typer.Option(help="Quantize one site at a time; table and chart go into this folder.")
     ] = None,
@@ -303,11 +303,12 @@ def inspect(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a checkpoint or a bundle is. A bundle is verified on the way.
+    """Say what a checkpoint, a bundle or a study is. A bundle is verified on the way.
 
     With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images. With --kernels, list
     the operators that ONNX Runtime chooses for a bundle on this machine, and fail where one computes in floating point.
     With --self-test, fail where this machine's kernels give wrong results.
+    Of a study (NIfTI, DICOM file, folder or zip, picture): shape, axes, spacing, orientation; nothing of the patient.
 
     Example: dfqsam inspect lite_medsam.pth --sensitivity report
     """
@@ -326,7 +327,12 @@ def inspect(
     if self_test:
         _test_device(path, as_json)
         return
-    if path.is_dir() or not path.exists():
+    from dfqsam.imaging.describe import describe_study, is_study
+
+    if is_study(path):
+        document = describe_study(path)
+        title = f"Study {path}"
+    elif path.is_dir() or not path.exists():
         from dfqsam.bundle import open_bundle
 
         manifest = open_bundle(path).manifest

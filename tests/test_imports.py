@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dfqsam"
@@ -45,10 +47,11 @@ TORCH_FREE = (
     "evaluate",
     "cli_evaluate",
 )
+STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
-HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "nibabel", "monai"}
+HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
-EXTRAS = {"evaluate": {"scipy", "matplotlib", "nibabel"}, "bench": {"matplotlib"}}
+EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib", "nibabel"}, "bench": {"matplotlib"}}
 
 
 def imports(path: Path) -> set[str]:
@@ -105,6 +108,35 @@ def test_the_runtime_and_the_command_line_load_without_torch():
     heavy = {"torch", "onnx", "scipy", "matplotlib", "nibabel"}
     code = f"import dfqsam.runtime, dfqsam.cli, dfqsam.evaluate.run, sys; print({{*sys.modules}} & {heavy})"
     assert run(code).strip() == "set()"
+
+
+def test_imaging_loads_without_the_extra_for_studies():
+    code = f"import dfqsam.imaging, sys; print({{*sys.modules}} & {STUDIES})"
+    assert run(code).strip() == "set()"
+
+
+def test_the_base_install_reads_pictures_and_names_the_extra_for_studies(tmp_path):
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((4, 5), 7, np.uint8))
+    (tmp_path / "v.nii").write_bytes((348).to_bytes(4, "little") + bytes(340) + b"n+1\0" + bytes(200))
+    (tmp_path / "d.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({STUDIES}))  # as if they were not installed
+from dfqsam.errors import InputError
+from dfqsam.imaging import open_study, write_study_mask
+volume = open_study(r"{tmp_path / "p.png"}")
+print(volume.array.shape, volume.picture(0).max())
+write_study_mask(r"{tmp_path / "m.png"}", volume, volume.array[..., 0] > 0)
+for name in ("v.nii", "d.dcm"):
+    try:
+        open_study(rf"{tmp_path}/{{name}}")
+    except InputError as error:
+        print(error)
+"""
+    shape, nifti, dicom = run(code).splitlines()
+    assert shape == "(1, 4, 5, 3) 7"
+    assert nifti == "This file needs nibabel; install it with: pip install 'dfqsam[studies]'."
+    assert dicom == "This file needs pydicom; install it with: pip install 'dfqsam[studies]'."
 
 
 def test_segmenting_leaves_no_telemetry_behind(tmp_path):

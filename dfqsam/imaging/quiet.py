@@ -1,7 +1,8 @@
-"""Silence for the decoders below OpenCV, which write to the process's standard error on their own."""
+"""Silence for libraries that write to standard error over a damaged file, of which one sentence is said anyhow."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere while the block runs (one thread at a time)."""
+    """For decoders below OpenCV: send file descriptor 2 to nowhere while the block runs (one thread at a time)."""
     with _LOCK:
         try:
             kept = os.dup(2)
@@ -27,3 +28,15 @@ def silenced() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             os.close(nowhere)
+
+
+@contextmanager
+def unlogged(logger: str) -> Iterator[None]:
+    """Keep a library's own logger quiet while the block runs."""
+    chosen = logging.getLogger(logger)
+    level = chosen.level
+    chosen.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        chosen.setLevel(level)
