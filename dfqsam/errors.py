@@ -19,3 +19,7 @@ class BundleError(DfqsamError):
 
 class ParityError(DfqsamError):
     """An exported graph that does not compute what the model computes."""
+
+
+class ChainError(DfqsamError):
+    """A log whose entries were altered, removed, moved or added to behind its back."""

@@ -31,7 +31,9 @@ MAY_IMPORT = {
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
+    "judgement": {"", "errors", "judgement"},
     "cli_evaluate": LEAVES | {"evaluate"},
+    "cli_judgement": LEAVES | {"judgement"},
 }
 TORCH_FREE = (
     "errors",
@@ -45,7 +47,9 @@ TORCH_FREE = (
     "bench",
     "imaging",
     "evaluate",
+    "judgement",
     "cli_evaluate",
+    "cli_judgement",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
@@ -85,6 +89,11 @@ def test_rooms_import_downwards_only(path):
 def test_what_is_run_by_hand_is_imported_by_nothing(name):
     module = f"dfqsam.{name.removesuffix('.py').replace('/', '.')}"
     assert not [path for path in PACKAGE.rglob("*.py") if any(found.startswith(module) for found in imports(path))]
+
+
+def test_judgements_need_the_standard_library_only():
+    found = {name for path in (PACKAGE / "judgement").glob("*.py") for name in imports(path)}
+    assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "dfqsam"}
 
 
 @pytest.mark.parametrize("name", NUMPY_ONLY)

@@ -1,0 +1,83 @@
+"""The verb ``judgements`` of the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dfqsam.errors import ChainError, InputError
+from dfqsam.judgement.review import Pair, agreement, counts, preference
+from dfqsam.judgement.store import JudgementStore
+from dfqsam.judgement.table import write_csv
+
+ALTERED = 1
+
+
+def judgements(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The store that the viewer writes.")],
+    verify: Annotated[str | None, typer.Option(metavar="HEAD", help="A head that was noted before.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="OUT", help="Write every judgement as CSV.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Say what clinicians judged, once the store's chain of hashes is whole; print the head, to be noted elsewhere.
+
+    Exit code: 0, or 1 where entries were altered, removed, moved, added or (with --verify) cut off, or 2 for a mistake
+    in the call. Nothing is written to FILE.
+
+    Example: dfqsam judgements judgements.sqlite --verify 57:9f86d0... --csv judgements.csv
+    """
+    if csv is not None and csv.absolute().resolve() == file.absolute().resolve():
+        raise InputError(f"{csv} is the store itself; name another file for the CSV.")
+    try:
+        with JudgementStore(file, key=None) as store:
+            head = store.verify(verify)
+            stored, waiting = store.judgements(), store.open_draws()
+    except ChainError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise typer.Exit(ALTERED) from None
+    if csv is not None:
+        write_csv(csv, stored)
+    document = {"head": str(head), **counts(stored), "open_draws": waiting, "preference": asdict(preference(stored))}
+    pairs = {what: agreement(stored, what) for what in ("verdict", "preference")}
+    document["agreement"] = {what: [asdict(pair) for pair in found] for what, found in pairs.items()}
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    _show(document, pairs)
+    if csv is not None:
+        print(f"{csv}: {len(stored)} judgements")
+    print("The chain is whole" + (", and goes on from the head that was noted." if verify else "."))
+    print(f"Head, to be noted elsewhere: {head}")
+
+
+def _range(limits: tuple[float, float]) -> str:
+    return f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f} %"
+
+
+def _show(document: dict[str, Any], pairs: dict[str, list[Pair]]) -> None:
+    verdicts, votes = document["verdicts"], document["preference"]
+    print(f"{document['judgements']} judgements of {document['raters']} raters on {document['studies']} studies")
+    reasons = ", ".join(f"{name} {count}" for name, count in document["reasons"].items())
+    print(f"accepted {verdicts['accept']}, rejected {verdicts['reject']}" + (f" ({reasons})" if reasons else ""))
+    if verdicts["prefer"]:
+        print(
+            f"preferred, blinded: quantized {votes['quantized']}, full precision {votes['full']}, neither "
+            f"{votes['equal']}; the left side {votes['left']} times; {document['open_draws']} draws without a vote"
+        )
+    if votes["share"] is not None:
+        print(
+            f"quantized in {100 * votes['share']:.1f} % of votes for either; 95 % interval {_range(votes['exact'])} "
+            f"(Clopper-Pearson), {_range(votes['wilson'])} (Wilson)"
+        )
+    for what, found in pairs.items():
+        for pair in found:
+            kappa = "undefined" if pair.kappa.kappa is None else f"{pair.kappa.kappa:.2f}"
+            raters = f"{pair.one[:14]} and {pair.two[:14]}"
+            print(
+                f"{raters}: kappa {kappa} of {what}, {pair.kappa.n} studies, {100 * pair.kappa.observed:.0f} % the same"
+            )
