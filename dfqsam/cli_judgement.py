@@ -61,13 +61,13 @@ def _range(limits: tuple[float, float]) -> str:
 
 def _show(document: dict[str, Any], pairs: dict[str, list[Pair]]) -> None:
     verdicts, votes = document["verdicts"], document["preference"]
-    print(f"{document['judgements']} judgements of {document['raters']} raters on {document['studies']} studies")
+    print(", ".join(f"{name} {document[name]}" for name in ("judgements", "raters", "studies")))
     reasons = ", ".join(f"{name} {count}" for name, count in document["reasons"].items())
     print(f"accepted {verdicts['accept']}, rejected {verdicts['reject']}" + (f" ({reasons})" if reasons else ""))
-    if verdicts["prefer"]:
+    if verdicts["prefer"] or document["open_draws"]:
         print(
             f"preferred, blinded: quantized {votes['quantized']}, full precision {votes['full']}, neither "
-            f"{votes['equal']}; the left side {votes['left']} times; {document['open_draws']} draws without a vote"
+            f"{votes['equal']}; for the left side {votes['left']}; draws without a vote {document['open_draws']}"
         )
     if votes["share"] is not None:
         print(
@@ -77,7 +77,5 @@ def _show(document: dict[str, Any], pairs: dict[str, list[Pair]]) -> None:
     for what, found in pairs.items():
         for pair in found:
             kappa = "undefined" if pair.kappa.kappa is None else f"{pair.kappa.kappa:.2f}"
-            raters = f"{pair.one[:14]} and {pair.two[:14]}"
-            print(
-                f"{raters}: kappa {kappa} of {what}, {pair.kappa.n} studies, {100 * pair.kappa.observed:.0f} % the same"
-            )
+            share = f"{100 * pair.kappa.observed:.0f} % of {pair.kappa.n} the same"
+            print(f"{pair.one[:14]} and {pair.two[:14]}: kappa {kappa} of {what}, {share}")

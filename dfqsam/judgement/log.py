@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from dfqsam.errors import ChainError, DfqsamError, InputError
+from dfqsam.errors import ChainError, InputError
 from dfqsam.judgement import schema
 from dfqsam.judgement.chain import Entry, Head, check, following
 from dfqsam.judgement.place import place_once
@@ -32,8 +32,8 @@ def _sentences(path: Path) -> Iterator[None]:
     """SQLite's errors in words."""
     try:
         yield
-    except sqlite3.Error as error:
-        said = str(error)
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote a damaged file
+        said = "".join(filter(str.isprintable, str(error)))[:200]
         if "locked" in said or "busy" in said:
             text = f"{path} is being written by another process; try again in a moment."
         elif "readonly" in said:
@@ -62,10 +62,11 @@ def connect(path: Path, timeout: float = TIMEOUT, write: bool = True) -> sqlite3
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache
         connection.execute("PRAGMA schema_version").fetchone()  # opens the file
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         # A folder that cannot be written takes no -shm file; without a -wal nobody is writing, and none is needed.
-        if write or not path.is_file() or Path(f"{path}-wal").exists() or "unable to open" not in str(error):
+        folder = any(words in str(error) for words in ("unable to open", "readonly"))
+        if write or not folder or not path.is_file() or Path(f"{path}-wal").exists():
             raise
         connection = sqlite3.connect(uri.replace("mode=ro", "immutable=1"), uri=True, **settings)
         connection.text_factory = _text
@@ -132,7 +133,7 @@ class Log:
             self._connection = connect(self.path, timeout, write)
             try:
                 self._check_schema()
-            except (sqlite3.Error, DfqsamError):
+            except BaseException:
                 self._connection.close()
                 raise
         self._identity = self._inode()
@@ -170,7 +171,9 @@ class Log:
         return about.st_dev, about.st_ino
 
     def _read(self, after: int = 0) -> Iterator[Entry]:
-        for row in self._connection.execute(schema.SELECT, (after,)):
+        # From the beginning, all of them: one that was put in before number 1 is to be seen.
+        found = self._connection.execute(schema.BEHIND, (after,)) if after else self._connection.execute(schema.ALL)
+        for row in found:
             yield Entry(*row)
 
     def entries(self, after: int = 0) -> list[Entry]:
@@ -224,7 +227,10 @@ class Log:
             if self._connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
                 raise ChainError(f"{self.path} is damaged; put back a copy.")
             self._check_schema()
-            return check(self._read(), expected=expected)
+            head = check(self._read(), expected=expected)
+            if head.count == 0:
+                raise ChainError(f"{self.path} has lost all its entries; put back a copy.")
+            return head
 
 
 class Appender:

@@ -28,6 +28,7 @@ WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM entries)
 BEGIN SELECT RAISE(ABORT, 'this log only grows at its end'); END""",
 )
 
-SELECT = "SELECT sequence, kind, body, previous, sha256 FROM entries WHERE sequence > ? ORDER BY sequence"
-LAST = "SELECT sequence, kind, body, previous, sha256 FROM entries ORDER BY sequence DESC LIMIT 1"
+ALL = "SELECT sequence, kind, body, previous, sha256 FROM entries ORDER BY sequence"
+BEHIND = "SELECT sequence, kind, body, previous, sha256 FROM entries WHERE sequence > ? ORDER BY sequence"
+LAST = f"{ALL} DESC LIMIT 1"
 INSERT = "INSERT INTO entries (sequence, kind, body, previous, sha256) VALUES (?, ?, ?, ?, ?)"
