@@ -51,26 +51,33 @@ def _sentences(path: Path) -> Iterator[None]:
         raise InputError(text) from error
 
 
-def connect(path: Path, timeout: float = TIMEOUT, write: bool = True) -> sqlite3.Connection:
-    """A connection that trusts nothing in the file and syncs every commit."""
-    uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}"
-    settings = {"timeout": timeout, "isolation_level": None, "check_same_thread": False}
-    connection = sqlite3.connect(uri, uri=True, **settings)
+def _open(uri: str, timeout: float, write: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         connection.text_factory = _text
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache
+        connection.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
         connection.execute("PRAGMA schema_version").fetchone()  # opens the file
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except BaseException:
         connection.close()
-        # A folder that cannot be written takes no -shm file; without a -wal nobody is writing, and none is needed.
+        raise
+    return connection
+
+
+def connect(path: Path, timeout: float = TIMEOUT, write: bool = True) -> sqlite3.Connection:
+    """A connection that trusts nothing in the file and syncs every commit."""
+    uri = path.absolute().as_uri()
+    try:
+        # Also for reading: a connection that may not write leaves the -wal and -shm behind that it needed.
+        return _open(f"{uri}?mode=rw", timeout, write)
+    except sqlite3.OperationalError as error:
+        # A folder that cannot be written takes no -shm; without a -wal nobody is writing, and none is needed.
         folder = any(words in str(error) for words in ("unable to open", "readonly"))
         if write or not folder or not path.is_file() or Path(f"{path}-wal").exists():
             raise
-        connection = sqlite3.connect(uri.replace("mode=ro", "immutable=1"), uri=True, **settings)
-        connection.text_factory = _text
-    return connection
+    return _open(f"{uri}?immutable=1", timeout, write)
 
 
 def _fill(path: Path, document: Mapping[str, Any]) -> None:
@@ -133,6 +140,8 @@ class Log:
             self._connection = connect(self.path, timeout, write)
             try:
                 self._check_schema()
+                if write and self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                    self._connection.execute("PRAGMA journal_mode = WAL")  # a copy may have lost it
             except BaseException:
                 self._connection.close()
                 raise

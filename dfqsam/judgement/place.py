@@ -10,8 +10,8 @@ from pathlib import Path
 from dfqsam.errors import InputError
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -35,7 +35,7 @@ def place_once(path: Path, make: Callable[[Path], None]) -> bool:
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             make(new)
-            _sync(new)
+            _sync(new, os.O_RDWR)
             try:
                 os.link(new, path)
             except FileExistsError:
@@ -43,7 +43,7 @@ def place_once(path: Path, make: Callable[[Path], None]) -> bool:
         finally:
             new.unlink(missing_ok=True)
         if os.name == "posix":  # elsewhere a folder cannot be opened
-            _sync(path.parent)
+            _sync(path.parent, os.O_RDONLY)
         return True
     except OSError as error:
         raise InputError(f"{path} cannot be made ({error.strerror}); name another place for it.") from error

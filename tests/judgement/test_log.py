@@ -243,6 +243,30 @@ def test_the_settings_that_durability_rests_on(tmp_path):
     assert os.listdir(tmp_path) == ["judgements.sqlite"]
 
 
+def test_a_copy_goes_on_in_place_of_the_file(tmp_path):
+    """Also one that VACUUM INTO made, which has no write-ahead log."""
+    with new_store(tmp_path) as store, closing(sqlite3.connect(store._log.path)) as connection:
+        fill(store)
+        head = store.head
+        connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.sqlite"),))
+    with JudgementStore(tmp_path / "copy.sqlite", KEY) as copy:
+        fill(copy, 1)
+        assert copy.verify(head).count == head.count + 1
+        assert copy._log._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("name", ["a b", "50%41", "what?", "#1", "Müller", "x&mode=ro"])
+def test_odd_names_of_folders(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with new_store(folder) as store:
+        fill(store, 1)
+    with JudgementStore(folder / "judgements.sqlite", None) as store:
+        assert store.verify().count == 2
+    assert os.listdir(folder) == ["judgements.sqlite"]
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_threads_share_a_store(tmp_path):
     with new_store(tmp_path) as store:
         failed = []
