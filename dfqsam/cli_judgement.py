@@ -14,6 +14,7 @@ from dfqsam.errors import ChainError, InputError
 from dfqsam.judgement.review import Pair, agreement, counts, preference
 from dfqsam.judgement.store import JudgementStore
 from dfqsam.judgement.table import write_csv
+from dfqsam.progress import stage
 
 ALTERED = 1
 
@@ -34,7 +35,7 @@ def judgements(
     if csv is not None and csv.absolute().resolve() == file.absolute().resolve():
         raise InputError(f"{csv} is the store itself; name another file for the CSV.")
     try:
-        with JudgementStore(file, key=None) as store:
+        with stage("Following the chain"), JudgementStore(file, key=None) as store:
             head = store.verify(verify)
             stored, waiting = store.judgements(), store.open_draws()
     except ChainError as error:

@@ -200,6 +200,7 @@ def test_sql_that_knows_nothing_of_the_chain_is_stopped_by_triggers(tmp_path):
             f"INSERT OR REPLACE INTO entries VALUES (9, {row}",
             f"REPLACE INTO entries VALUES (3, {row}",
             f"INSERT INTO entries VALUES (NULL, {row}",
+            "REPLACE INTO entries SELECT 3, kind, body, sha256, previous FROM entries WHERE sequence = 9",
             "INSERT INTO entries SELECT sequence + 9, kind, body, previous, sha256 FROM entries WHERE sequence = 1",
         ):
             with pytest.raises(sqlite3.IntegrityError, match="this log only grows"):
