@@ -35,7 +35,7 @@ def stage(description: str, total: float | None = None) -> Iterator[Advance]:
         description: what is being done, for people.
         total: number of steps, None where it is not known (then the bar only moves).
 
-    A stage inside a stage gets a bar below the first one.
+    A stage inside a stage gets a bar below the first one, which goes once the next of its name begins.
     """
     if not sys.stderr.isatty():
         yield lambda n=1, **info: None
@@ -52,6 +52,8 @@ def stage(description: str, total: float | None = None) -> Iterator[Advance]:
         _shown.append(Progress(*columns, console=Console(stderr=True)))
         _shown[0].start()
     bar = _shown[0]
+    for past in [task for task in bar.tasks if task.finished and task.description == description]:
+        bar.remove_task(past.id)
     task = bar.add_task(description, total=total, info="")
 
     def advance(n: float = 1, **info: Any) -> None:
@@ -62,7 +64,7 @@ def stage(description: str, total: float | None = None) -> Iterator[Advance]:
     try:
         yield advance
         if total is None:
-            done = bar.tasks[bar.task_ids.index(task)].completed
+            done = next(one.completed for one in bar.tasks if one.id == task)
             bar.update(task, total=done or 1, completed=done or 1)
     finally:
         if outer:

@@ -55,7 +55,7 @@ STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
-EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib", "nibabel"}, "bench": {"matplotlib"}}
+EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "bench": {"matplotlib"}}
 
 
 def imports(path: Path) -> set[str]:

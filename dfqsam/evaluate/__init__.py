@@ -2,5 +2,5 @@
 
 From the bottom up: ``samples`` and ``sources`` read data, ``prompts`` and ``measure`` ask, ``rows`` and ``metrics``
 compare, ``summary`` and ``report`` show; ``statistics``, ``verdict``, ``accept`` and ``record`` decide. ``run`` puts
-them together. The room loads without its extra (SciPy, matplotlib, nibabel) and never needs torch.
+them together. The room loads without its extra (SciPy, matplotlib, and what reads studies) and never needs torch.
 """

@@ -28,27 +28,43 @@ def files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
-def matched(folder: Path, endings: tuple[str, ...]) -> list[Match]:
-    """Name, image, label and mask of every mask: ``images/A.png`` goes with ``masks/A.png`` and ``masks/A__LABEL.png``.
-
-    Names of nnU-Net (``A_0000.nii.gz`` with ``A.nii.gz``) match too.
+def named(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """The files below ``folder`` by their names without endings.
 
     Raises:
-        InputError: when an image has no mask, a mask no image, or two images have one name.
+        InputError: when two have one name.
     """
-    images: dict[str, Path] = {}
-    for path in files(folder / "images", endings):
-        name = stem(path, folder / "images")
-        if name in images:
-            raise InputError(f"{path} and {images[name]} have one name; which one has the mask cannot be told.")
-        images[name] = path
+    found: dict[str, Path] = {}
+    for path in files(folder, endings):
+        add(found, stem(path, folder), path)
+    return found
+
+
+def add(found: dict[str, Path], name: str, path: Path) -> None:
+    """Raises:
+    InputError: when there is another of that name.
+    """
+    if found.setdefault(name, path) != path:
+        raise InputError(f"{path} and {found[name]} have one name; which one has the mask cannot be told.")
+
+
+def candidates(name: str) -> list[tuple[str, str]]:
+    """Names of images that a mask of this name may be of, each with the label that the rest of the name then is."""
+    cut, _, label = name.rpartition(BETWEEN)
+    return [(name, ""), (f"{name}_0000", ""), (cut, label)]
+
+
+def paired(folder: Path, images: dict[str, Path], masks: list[tuple[str, Path]]) -> list[Match]:
+    """Name, image, label and mask of every mask.
+
+    Raises:
+        InputError: when an image has no mask or a mask no image.
+    """
     found: list[Match] = []
-    for path in files(folder / "masks", endings):
-        name = stem(path, folder / "masks")
-        cut, _, label = name.rpartition(BETWEEN)
-        for image, about in ((name, ""), (f"{name}_0000", ""), (cut, label)):
+    for name, path in masks:
+        for image, label in candidates(name):
             if image in images:
-                found.append((image, images[image], about, path))
+                found.append((image, images[image], label, path))
                 break
         else:
             raise InputError(f"{path} has no image of that name in {folder / 'images'}; add it, or move the mask away.")
@@ -56,9 +72,20 @@ def matched(folder: Path, endings: tuple[str, ...]) -> list[Match]:
     if alone:
         first = images[min(alone)]
         raise InputError(f"{first} has no mask of that name in {folder / 'masks'}; add it, or move the image away.")
+    return sorted(found)
+
+
+def matched(folder: Path, endings: tuple[str, ...]) -> list[Match]:
+    """Name, image, label and mask of every mask: ``images/A.png`` goes with ``masks/A.png`` and ``masks/A__LABEL.png``.
+
+    Raises:
+        InputError: when there is none, an image has no mask, a mask no image, or two images have one name.
+    """
+    masks = folder / "masks"
+    found = paired(folder, named(folder / "images", endings), [(stem(p, masks), p) for p in files(masks, endings)])
     if not found:
         raise InputError(f"{folder} has no {', '.join(endings)} files in its folders images and masks.")
-    return sorted(found)
+    return found
 
 
 def patients(folder: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from dfqsam.errors import InputError
 from dfqsam.evaluate.models import Models
 from dfqsam.evaluate.prompts import make
 from dfqsam.evaluate.rows import Row, compare
-from dfqsam.evaluate.samples import Sample, by_view
+from dfqsam.evaluate.samples import Sample, by_view, state
 from dfqsam.processor import processor_features
 from dfqsam.progress import stage
 from dfqsam.runtime import Predictor
@@ -69,16 +69,18 @@ def settings_of(folder: Path, models: Models, wanted: Settings) -> Settings:
     return kept if first == heading(models, kept) and {*wanted.prompts} <= {*kept.prompts} else wanted
 
 
-def _stamp(group: Sequence[Sample]) -> str:
-    """Tells whether the files and cases of a picture are still those that were measured."""
+def _stamp(group: Sequence[Sample], files: dict[Path, list[Any]]) -> str:
+    """Tells whether the files and cases of a picture are still those that were measured.
+
+    Args:
+        files: what is known of files by now; the slices of a volume share theirs.
+    """
     facts: list[Any] = [[sample.key, sample.box, sample.spacing, sample.thickness] for sample in group]
     facts += [[sample.dataset, sample.modality, sample.patient, sample.label] for sample in group]
     for path in sorted({path for sample in group for path in sample.files}):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-        facts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+        if path not in files:
+            files[path] = [str(path.resolve()), *state(path)]
+        facts.append(files[path])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
@@ -154,7 +156,8 @@ def measure(
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers were asked for; give at least 1.")
     groups = by_view(samples)
-    stamps = [_stamp(group) for group in groups]
+    seen: dict[Path, list[Any]] = {}
+    stamps = [_stamp(group, seen) for group in groups]
     head, path = heading(models, settings), folder / RESULTS
     done, whole = _kept(path, head)
     todo = [i for i, stamp in enumerate(stamps) if stamp not in done]

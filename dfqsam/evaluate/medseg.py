@@ -10,12 +10,12 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.evaluate.samples import Sample
+from dfqsam.imaging import read_picture
 
 # Vessels and thin bleedings: a box says nothing about them, so they are reported apart.
 THIN = ("fives_vessel", "hrf_vessel", "ct_ich", "phe_sich")
@@ -40,18 +40,11 @@ class Case:
 
     def reference(self) -> NDArray[np.bool_]:
         """H x W."""
-        return _read(self.mask, cv2.IMREAD_GRAYSCALE) > 0
+        return read_picture(self.mask).max(axis=-1) > 0
 
     def picture(self) -> NDArray[np.uint8]:
         """H x W x 3, RGB."""
-        return np.ascontiguousarray(_read(self.image, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _read(path: Path, mode: int) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path), mode)
-    if picture is None:
-        raise InputError(f"{path} cannot be read as a picture.")
-    return np.asarray(picture, np.uint8)
+        return read_picture(self.image)
 
 
 def _rows(folder: Path, split: str, needed: tuple[str, ...] = COLUMNS) -> list[Row]:

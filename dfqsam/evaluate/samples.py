@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfqsam.errors import InputError
+
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -26,7 +28,7 @@ class Sample:
         modality: kind of picture, or "".
         patient: whose it is; the unit of statistics.
         label: what the object is, or "".
-        files: what is read; their sizes and times of change tell whether a result still holds.
+        files: what is read, files or folders of a series; their :func:`state` tells whether a result still holds.
         picture: reads the picture, H x W x 3 RGB uint8.
         reference: reads the reference mask, H x W bool; None where there is none.
         box: x0, y0, x1, y1 in pixels, in place of the box of the reference mask.
@@ -51,6 +53,22 @@ class Sample:
     def unit(self) -> str:
         """Of its distances and areas: ``mm`` or ``px``."""
         return "px" if self.spacing is None else "mm"
+
+
+def state(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file in bytes and ns; of a folder, the sum and the latest of all files in it.
+
+    Raises:
+        InputError: when it is not there or not readable.
+    """
+    try:
+        if not path.is_dir():
+            status = path.stat()
+            return status.st_size, status.st_mtime_ns
+        inside = [file.stat() for file in path.rglob("*") if file.is_file()]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    return sum(one.st_size for one in inside), max((one.st_mtime_ns for one in inside), default=0)
 
 
 def by_view(samples: Iterable[Sample]) -> list[list[Sample]]:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from dfqsam.errors import InputError
 from dfqsam.evaluate import medseg
+from dfqsam.evaluate.matching_volumes import is_volume
 from dfqsam.evaluate.samples import Sample
 from dfqsam.evaluate.sources_boxes import boxed
 from dfqsam.evaluate.sources_decathlon import decathlon
-from dfqsam.evaluate.sources_nifti import Window, is_volume, pairs
 from dfqsam.evaluate.sources_pictures import pictures
+from dfqsam.evaluate.sources_volumes import LevelWidth, pairs
 
 LAYOUTS = (
     "a manifest.csv, a dataset.json (MONAI, Decathlon, nnU-Net), or two folders images and masks "
-    "with files of the same names (PNG, JPEG, TIFF or NIfTI)"
+    "with files of the same names (PNG, JPEG, TIFF, NIfTI or DICOM)"
 )
 
 
@@ -26,18 +27,18 @@ def open_data(
     boxes: Path | None = None,
     labels: Sequence[str] = (),
     slices: int | None = None,
-    window: Window | None = None,
+    window: LevelWidth | None = None,
 ) -> list[Sample]:
     """The samples in a folder, in an order that only depends on names; those of one picture follow each other.
 
     Args:
         path: with a ``manifest.csv``; or a ``dataset.json`` or the folder that it is in; or with the folders
-            ``images`` and ``masks``, of pictures or of NIfTI volumes.
+            ``images`` and ``masks``, of pictures or of volumes (NIfTI, DICOM).
         split: of the ``manifest.csv``.
         boxes: a CSV file with the columns image, x0, y0, x1, y1 in place of reference masks.
         labels: keep these objects only.
         slices: of a volume and object at most so many, spread evenly; None for every slice with a mask.
-        window: level and width for volumes; None for what suits the modality.
+        window: level and width for volumes; None for what the file says or suits the modality.
 
     Raises:
         InputError: for another layout, files that cannot be read or do not match, or when nothing is left.

@@ -8,7 +8,7 @@ from typing import Any
 
 from dfqsam.errors import InputError
 from dfqsam.evaluate.samples import Sample
-from dfqsam.evaluate.sources_nifti import Window, slices_of
+from dfqsam.evaluate.sources_volumes import LevelWidth, slices_of
 from dfqsam.progress import track
 
 
@@ -22,7 +22,7 @@ def _names(labels: Any) -> dict[int, str]:
     return found
 
 
-def decathlon(path: Path, slices: int | None = None, window: Window | None = None) -> list[Sample]:
+def decathlon(path: Path, slices: int | None = None, window: LevelWidth | None = None) -> list[Sample]:
     """The slices of what a ``dataset.json`` lists with a label: under ``validation`` where that has labels, else under
     ``training``.
 

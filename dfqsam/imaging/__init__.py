@@ -7,7 +7,7 @@ from dfqsam.imaging.coco import coco, write_coco
 from dfqsam.imaging.dicom.segmentation import Code, Segment
 from dfqsam.imaging.dicom.series import Series
 from dfqsam.imaging.masks import write_study_mask
-from dfqsam.imaging.masks_in import read_study_mask, read_uploaded_mask
+from dfqsam.imaging.masks_in import read_study_mask, read_uploaded_mask, segment_names
 from dfqsam.imaging.measure import area_mm2, millilitres
 from dfqsam.imaging.raster import read_picture, write_mask, write_picture
 from dfqsam.imaging.study import open_study, open_uploads, sniff, study_series, upload_series
@@ -34,6 +34,7 @@ __all__ = [
     "read_picture",
     "read_study_mask",
     "read_uploaded_mask",
+    "segment_names",
     "sniff",
     "study_series",
     "upload_series",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.imaging.dicom.reading import Item
-from dfqsam.imaging.dicom.segmentation_in import is_segmentation, read_segmentation
+from dfqsam.imaging.dicom.segmentation_in import is_segmentation, read_names, read_segmentation
 from dfqsam.imaging.files import opened
 from dfqsam.imaging.study import kind_of, open_item
 from dfqsam.imaging.volume import Volume
@@ -20,7 +20,7 @@ from dfqsam.imaging.volume import Volume
 NEAR = 0.05
 
 
-def read_study_mask(path: str | Path, volume: Volume) -> NDArray[np.uint16]:
+def read_study_mask(path: str | Path, volume: Volume, whole: bool = False) -> NDArray[np.uint16]:
     """The labels of a mask file, as S x R x C on the voxels of ``volume``; nothing is interpolated.
 
     A NIfTI mask may be flipped, its axes may be in another order and it may cover a part of the study only, as long as
@@ -30,13 +30,29 @@ def read_study_mask(path: str | Path, volume: Volume) -> NDArray[np.uint16]:
     Args:
         path: a NIfTI file, a DICOM SEG, or a picture for a study of one slice.
         volume: the study.
+        whole: refuse a NIfTI mask that covers a part only, as a reference that judges others must not. (A DICOM SEG
+            leaves out what is empty, so of it nothing can be told.)
 
     Raises:
         InputError: for a file that :func:`open_study` refuses, another grid, overlapping segments, or values that are
             no labels from 0 to 65535.
     """
     path = Path(path)
-    return _read(Item(str(path), lambda: opened(path)), volume)
+    return _read(Item(str(path), lambda: opened(path)), volume, whole)
+
+
+def segment_names(path: str | Path) -> dict[int, str]:
+    """Label to name of the segments of a DICOM SEG; empty for every other file, as no other format names labels.
+
+    Raises:
+        InputError: when the file is missing, empty or damaged.
+    """
+    path = Path(path)
+    item = Item(str(path), lambda: opened(path))
+    with item.open() as file:
+        if kind_of(file) != "dicom" or not is_segmentation(item):
+            return {}
+    return read_names(item)
 
 
 def read_uploaded_mask(name: str, data: bytes, volume: Volume) -> NDArray[np.uint16]:
@@ -48,7 +64,7 @@ def read_uploaded_mask(name: str, data: bytes, volume: Volume) -> NDArray[np.uin
     return _read(Item(name, lambda: io.BytesIO(data)), volume)
 
 
-def _read(item: Item, volume: Volume) -> NDArray[np.uint16]:
+def _read(item: Item, volume: Volume, whole: bool = False) -> NDArray[np.uint16]:
     name = item.name
     with item.open() as file:
         kind = kind_of(file)
@@ -60,24 +76,27 @@ def _read(item: Item, volume: Volume) -> NDArray[np.uint16]:
         if labels.shape != volume.shape:
             raise InputError(f"{name} has shape {labels.shape}; the study has {volume.shape} (slices, rows, columns).")
         return labels
-    return on_grid(labels, mask.affine, volume, name)
+    return on_grid(labels, mask.affine, volume, name, whole)
 
 
 def _labels(array: NDArray[Any], path: str) -> NDArray[np.uint16]:
     with np.errstate(invalid="ignore"):
         whole = array.dtype.kind in "biu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
     if not whole or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
-        raise InputError(f"{path} holds values that are no labels from 0 to 65535; give a mask.")
+        raise InputError(f"{path} holds values that are no labels, whole numbers from 0 to 65535; give a mask.")
     return np.asarray(array, np.uint16)
 
 
-def on_grid(labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Volume, path: str) -> NDArray[np.uint16]:
+def on_grid(
+    labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Volume, path: str, whole: bool = False
+) -> NDArray[np.uint16]:
     """Labels with an affine of their own, (slice, row, column) to RAS, on the voxels of ``volume``.
 
     Raises:
-        InputError: when the voxels are not those of the study, or labels lie outside of it.
+        InputError: when the voxels are not those of the study, labels lie outside of it, or (``whole``) the study has
+            voxels that the labels do not cover.
     """
-    other = f"{path} lies on another grid than the study; resample it onto the study first."
+    other = f"{path} lies on another grid than the study or elsewhere in space; resample it onto the study first."
     if volume.affine is None or volume.positions is not None:
         raise InputError(
             f"{path} cannot be placed by its position, as the study has no even one; write it on the study."
@@ -90,6 +109,9 @@ def on_grid(labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Vol
     permuted = (np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all()
     if not permuted or apart.max() > 2 * NEAR or np.abs(step[:3, 3] - shift).max() > NEAR:
         raise InputError(other)
+    corners = np.sort([shift, turn @ (sides - 1) + shift], axis=0)
+    if whole and (corners[0].any() or (corners[1] + 1 != volume.shape).any()):
+        raise InputError(f"{path} covers {labels.shape} voxels, the study has {volume.shape}; they differ, redraw it.")
     at = np.argwhere(labels)
     into = (at @ turn.T + shift).astype(np.int64)
     if len(at) and (into.min() < 0 or (into.max(axis=0) >= volume.shape).any()):

@@ -10,7 +10,7 @@ from dfqsam.bundle import Bundle, write_bundle
 
 
 def damaged(bundle: Bundle, target: Path, bits: int = 2) -> Bundle:
-    """Weights of 8 bits are rounded to the 2**bits - 1 levels of a symmetric grid."""
+    """Weights of 8 bits are rounded to multiples of 128 >> (bits - 1): five levels with 2 bits."""
     model = onnx.load_model_from_string(bundle.read("encoder.onnx"))
     step, changed = 128 >> (bits - 1), 0
     for initializer in model.graph.initializer:

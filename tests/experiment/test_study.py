@@ -1,4 +1,3 @@
-import cv2
 import pytest
 
 from dfqsam.errors import InputError
@@ -7,6 +6,7 @@ from dfqsam.experiment.rows import ROWS, synthesis_of
 from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import FILE
+from dfqsam.imaging import read_picture
 from tests.experiment.world import small_sam, write_folder
 
 
@@ -66,8 +66,7 @@ def test_unknown_names_are_told_before_anything_is_done(tmp_path, data):
 
 def test_only_the_row_of_real_pictures_opens_any(tmp_path, data, monkeypatch):
     opened = []
-    read = cv2.imread
-    monkeypatch.setattr("dfqsam.evaluate.medseg.cv2.imread", lambda *a: opened.append(a) or read(*a))
+    monkeypatch.setattr("dfqsam.evaluate.medseg.read_picture", lambda path: opened.append(path) or read_picture(path))
     sam = small_sam()
     for row in ("noise", "shapes"):
         assert len(calibration_images(sam, row, 3, 0, tmp_path / "sets", data)) == 3

@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("01_checkpoint_to_bundle", "02_choosing_a_profile")
+NAMES = ("01_checkpoint_to_bundle", "02_choosing_a_profile", "03_accepting_a_model_on_site")
 
 
 def read(name):

@@ -25,6 +25,18 @@ def is_segmentation(item: Item) -> bool:
         return str(read_dataset(file, item.name).get("Modality")) == "SEG"
 
 
+def read_names(item: Item) -> dict[int, str]:
+    """Number to label (its name, for people) of every segment.
+
+    Raises:
+        InputError: for a damaged object.
+    """
+    with item.open() as file, tolerant(item.name):
+        segments = read_dataset(file, item.name).get("SegmentSequence") or ()
+        named = {int(one.SegmentNumber): str(one.get("SegmentLabel") or "") for one in segments}
+    return {number: name or f"label {number}" for number, name in named.items()}
+
+
 def _by_reference(segmentation: Any, volume: Volume) -> NDArray[Any] | None:
     """Labels of every slice by the instance and frame it was drawn on; None where the object does not refer to them."""
     if not isinstance(volume.source, DicomSource):
