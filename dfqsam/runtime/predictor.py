@@ -84,6 +84,20 @@ class Predictor:
         (embedding,) = self._encoder.run(["embedding"], {"image": np.ascontiguousarray(seen)})
         self._embedding, self._shape = np.asarray(embedding), rgb.shape[:2]
 
+    def get_image_embedding(self) -> Floats:
+        """What the encoder made of the picture that is set, 1 x C x E x E; to be given back later.
+
+        Raises:
+            InputError: when no picture is set.
+        """
+        if self._embedding is None:
+            raise InputError("No picture is set; call set_image first.")
+        return self._embedding
+
+    def set_image_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
+        """Set a picture of ``shape`` (height, width) again by what :meth:`get_image_embedding` gave; nothing is encoded."""
+        self._embedding, self._shape = embedding, shape
+
     def predict(
         self,
         point_coords: ArrayLike | None = None,
