@@ -95,7 +95,7 @@ class Predictor:
         return self._embedding
 
     def set_image_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
-        """Set a picture of ``shape`` (height, width) again by what :meth:`get_image_embedding` gave; nothing is encoded."""
+        """Set a picture of ``shape`` (height, width) again, by what :meth:`get_image_embedding` gave for it."""
         self._embedding, self._shape = embedding, shape
 
     def predict(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,3 +64,15 @@ def write_segmentation(path: Path, found: Segmentation) -> None:
         write_whole(path, data.tobytes())
         return
     write_study_mask(path, found.volume, found.mask, names)
+
+
+def volumes_csv(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """A row for every object of every study: study, label, name, voxels, ml (empty where unknown) and mask."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["study", "label", "name", "voxels", "ml", "mask"])
+    for record in records:
+        for one in record["labels"]:
+            ml = "" if one["ml"] is None else one["ml"]
+            writer.writerow([record["study"], one["label"], one["name"], one["voxels"], ml, record["mask"]])
+    return text.getvalue().encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dfqsam.imaging import Plane
 
@@ -22,6 +22,7 @@ class Prompt:
         propagate: whether the object is followed through the stack, or segmented on this slice alone.
         first: no slice below this one is touched; None for no such limit.
         last: no slice above this one is touched.
+        origin: where the prompt was read, for messages, such as ``boxes.csv, line 3``.
     """
 
     box: Box
@@ -32,3 +33,4 @@ class Prompt:
     propagate: bool = True
     first: int | None = None
     last: int | None = None
+    origin: str = field(default="", compare=False)

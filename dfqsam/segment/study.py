@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dfqsam.segment.prompt import Prompt
 from dfqsam.segment.rules import Propagation
 from dfqsam.segment.slices import Segmenter, Slices
 from dfqsam.segment.step import WORDS, Stop
-from dfqsam.segment.trail import DOWN, UP, Trail, follow, trails
+from dfqsam.segment.trail import DOWN, UP, Trail, follow, share
 
 MAX_LABEL = 65_535
 
@@ -110,13 +111,26 @@ class Segmentation:
         }
 
 
-def _placed(prompt: Prompt, view: View, several: str) -> tuple[Prompt, int]:
+@contextmanager
+def _named(prompt: Prompt) -> Iterator[None]:
+    """Puts where the prompt was read before what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        if not prompt.origin:
+            raise
+        raise InputError(f"{prompt.origin}: {error}") from error
+
+
+def _placed(prompt: Prompt, view: View) -> Prompt:
+    """The prompt with slice and plane filled in."""
     if not 1 <= prompt.label <= MAX_LABEL:
         raise InputError(f"The label {prompt.label} is none; give a whole number from 1 to {MAX_LABEL}.")
     if prompt.slice is None and view.count > 1:
-        raise InputError(f"The study has {view.count} {view.plane} slices; {several}, 0 to {view.count - 1}.")
-    start = prompt.slice or 0
-    return replace(prompt, slice=start, plane=view.plane), start
+        raise InputError(
+            f"The study has {view.count} {view.plane} slices; say which one the box is on, 0 to {view.count - 1}."
+        )
+    return replace(prompt, slice=prompt.slice or 0, plane=view.plane)
 
 
 def _found(trail: Trail) -> Found:
@@ -162,23 +176,22 @@ def segment_study(
     if not prompts:
         raise InputError("There is no prompt; give a box.")
     names = _label_names(prompts)
-    views: dict[Plane, View] = {}
-    groups: dict[Plane, list[tuple[int, Prompt, int]]] = {}
+    groups: dict[Plane, tuple[Slices, list[int], list[Trail]]] = {}
     for number, prompt in enumerate(prompts):
-        plane = prompt.plane or volume.natural_plane
-        view = views.setdefault(plane, volume.view(plane))
-        groups.setdefault(plane, []).append((number, *_placed(prompt, view, "say which one the box is on (slice)")))
-    work = []
-    for plane, group in groups.items():
-        paths = trails([(prompt, start) for _, prompt, start in group], views[plane].count)
-        slices = Slices(predictor, volume, views[plane], window)
-        for trail in paths:
-            slices.check(trail.start, trail.prompt.box)
-        work.append((paths, slices, [number for number, _, _ in group]))
+        with _named(prompt):
+            plane = prompt.plane or volume.natural_plane
+            if plane not in groups:
+                groups[plane] = Slices(predictor, volume, volume.view(plane), window), [], []
+            slices, numbers, paths = groups[plane]
+            placed = _placed(prompt, slices.view)
+            slices.check(placed.slice or 0, placed.box)
+            paths.append(Trail.of(placed, slices.view.count))
+            numbers.append(number)
     done: dict[int, tuple[Trail, View]] = {}
     with stage("slices") as advance:
-        for paths, slices, numbers in work:
+        for slices, numbers, paths in groups.values():
             slices.on_encoded = advance
+            share(paths)
             follow(paths, slices, rules)
             done |= {number: (trail, slices.view) for number, trail in zip(numbers, paths, strict=True)}
     ordered = [done[number] for number in range(len(prompts))]
@@ -188,5 +201,5 @@ def segment_study(
             index: list[int | slice] = [slice(None)] * 3
             index[view.axis] = k
             mask[tuple(index)][view.store(trail.mask_at(k, view.shape))] = trail.prompt.label
-    encoded = sum(slices.encoded for _, slices, _ in work)
+    encoded = sum(slices.encoded for slices, _, _ in groups.values())
     return Segmentation(volume, mask, names, tuple(_found(trail) for trail, _ in ordered), encoded)

@@ -111,7 +111,7 @@ class _Row:
     def prompt(self) -> tuple[str, Prompt, str]:
         """Study, prompt (label 1) and the text of its label."""
         study = self.cells["study"]
-        if not study:
+        if not PurePath(study).name:
             raise self.refuse("study is empty; give the name of a file or folder")
         if ".." in PurePath(study.replace("\\", "/")).parts or PurePath(study).is_absolute():
             raise self.refuse(f"study is {study!r}; give a path below the folder of studies")
@@ -122,7 +122,7 @@ class _Row:
         if asked not in ("", *YES, *NO):
             raise self.refuse(f"propagate is {asked!r}; give yes or no")
         limits = self.whole("first"), self.whole("last")
-        made = Prompt(self.box(), self.whole("slice"), plane, 1, "", asked not in NO, *limits)
+        made = Prompt(self.box(), self.whole("slice"), plane, 1, "", asked not in NO, *limits, self.where)
         return study, made, self.cells.get("label", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,16 @@ class Trail:
     quality: dict[int, float] = field(default_factory=dict)
     stops: dict[int, Stop] = field(default_factory=dict)
     _heads: dict[int, _Head] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prompt: Prompt, count: int) -> Self:
+        """The trail of a prompt (slice and plane filled in) through ``count`` slices, nothing taken yet.
+
+        Raises:
+            InputError: for a prompt outside of its own limits.
+        """
+        start = prompt.slice or 0
+        return cls(prompt, start, _reach(prompt, start, count))
 
     def wants(self, k: int, direction: int) -> bool:
         """Whether slice k is the next one in this direction; the prompt's own slice counts as upwards."""
@@ -101,6 +112,8 @@ def _reach(prompt: Prompt, start: int, count: int) -> dict[int, tuple[int, Stop]
     if not prompt.propagate:
         return {UP: (start, Stop.SINGLE), DOWN: (start, Stop.SINGLE)}
     first, last = prompt.first or 0, count - 1 if prompt.last is None else prompt.last
+    if last >= count:
+        raise InputError(f"The last slice is to be {last}; there are {count}, from 0 on.")
     if not 0 <= first <= start <= last:
         raise InputError(f"The box on slice {start} lies outside of the slices {first} to {last}; move the limits.")
     above = (last, Stop.LIMIT) if last < count - 1 else (count - 1, Stop.EDGE)
@@ -111,17 +124,10 @@ def _meet(a: Box, b: Box) -> bool:
     return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
 
 
-def trails(prompts: Sequence[tuple[Prompt, int]], count: int) -> list[Trail]:
-    """The trails of prompts (each with its slice) on one view of ``count`` slices.
-
-    Boxes of one label that overlap are of one object: each is followed half-way to the next.
-
-    Raises:
-        InputError: for a prompt outside of its own limits.
-    """
-    made = [Trail(prompt, start, _reach(prompt, start, count)) for prompt, start in prompts]
-    for low in made:
-        for high in made:
+def share(paths: Sequence[Trail]) -> None:
+    """Boxes of one label that overlap are of one object: each is followed half-way to the next."""
+    for low in paths:
+        for high in paths:
             same = low.prompt.label == high.prompt.label and low.prompt.propagate and high.prompt.propagate
             if same and low.start < high.start and _meet(low.prompt.box, high.prompt.box):
                 half = (low.start + high.start) // 2
@@ -129,7 +135,6 @@ def trails(prompts: Sequence[tuple[Prompt, int]], count: int) -> list[Trail]:
                     low.reach[UP] = half, Stop.PROMPT
                 if half + 1 > high.reach[DOWN][0]:
                     high.reach[DOWN] = half + 1, Stop.PROMPT
-    return made
 
 
 def follow(paths: Sequence[Trail], slices: Slices, rules: Propagation) -> None:
