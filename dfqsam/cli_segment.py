@@ -126,7 +126,6 @@ def segment(
         series,
         volume,
         ending,
-        overlays or None,
     )
     if all(option is None for option in stack) and len(box or ()) < 2 and not _is_volume(study):
         _picture(bundle, study, output, (box or [None])[0], point, label, overlay, force, as_json)

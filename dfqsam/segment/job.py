@@ -95,16 +95,21 @@ def do(predictor: Any, job: Job) -> dict[str, Any]:
 _predictor: Any = None
 
 
-def start_worker(bundle: str, threads: int, force: bool) -> None:
-    """Make this process ready: silent (libraries quote what they read), with a predictor of its own, and gone as soon
-    as the process that started it is."""
-    global _predictor
+def settle() -> None:
+    """Make this process a worker: silent (libraries quote what they read), and gone as soon as the process that started
+    it is, however that ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+
+
+def start_worker(bundle: str, threads: int, force: bool) -> None:
+    """:func:`settle`, with a predictor of its own."""
+    global _predictor
+    settle()
     from dfqsam.runtime import Predictor
 
     _predictor = Predictor(bundle, threads=threads, force_prompts=force)

@@ -16,7 +16,8 @@ class Prompt:
     Args:
         box: x0, y0, x1, y1 in pixels of the slice as its plane shows it; 0 <= x0 < x1 <= width, likewise y.
         slice: counted from 0 as the volume stores them; None where the study has one slice only.
-        plane: stored, axial, coronal or sagittal; None for the volume's natural plane.
+        plane: stored, axial, coronal or sagittal; None for the volume's natural plane, or the stored
+            one where there is one slice.
         label: of the object in the mask, 1 to 65535.
         name: of the object, for people and for DICOM SEG; empty for ``label N``.
         propagate: whether the object is followed through the stack, or segmented on this slice alone.

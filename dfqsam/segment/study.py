@@ -179,7 +179,7 @@ def segment_study(
     groups: dict[Plane, tuple[Slices, list[int], list[Trail]]] = {}
     for number, prompt in enumerate(prompts):
         with _named(prompt):
-            plane = prompt.plane or volume.natural_plane
+            plane = prompt.plane or ("stored" if volume.shape[0] == 1 else volume.natural_plane)
             if plane not in groups:
                 groups[plane] = Slices(predictor, volume, volume.view(plane), window), [], []
             slices, numbers, paths = groups[plane]
