@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "runtime": LEAVES | {"runtime", "bundle", *NUMPY_ONLY},
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
+    "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", *NUMPY_ONLY},
+    "cli_segment": LEAVES | {"segment", "runtime", "imaging", "assets"},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle"},
 }
 TORCH_FREE = (
@@ -42,6 +44,8 @@ TORCH_FREE = (
     "runtime",
     "bench",
     "imaging",
+    "segment",
+    "cli_segment",
     "evaluate",
 )
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy"}
@@ -92,15 +96,16 @@ def run(code: str, **environment: str) -> str:
 
 
 def test_the_runtime_and_the_command_line_load_without_torch():
-    code = "import dfqsam.runtime, dfqsam.cli, dfqsam.evaluate.table, sys; print({*sys.modules} & {'torch', 'onnx'})"
+    rooms = "dfqsam.runtime, dfqsam.cli, dfqsam.segment.batch, dfqsam.evaluate.table"
+    code = f"import {rooms}, sys; print({{*sys.modules}} & {{'torch', 'onnx'}})"
     assert run(code).strip() == "set()"
 
 
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 
 
-def test_imaging_loads_without_the_extra_for_studies():
-    code = f"import dfqsam.imaging, sys; print({{*sys.modules}} & {STUDIES})"
+def test_imaging_and_segment_load_without_the_extra_for_studies():
+    code = f"import dfqsam.imaging, dfqsam.segment.batch, sys; print({{*sys.modules}} & {STUDIES})"
     assert run(code).strip() == "set()"
 
 
