@@ -244,12 +244,16 @@ def inspect(
     kernels: Annotated[
         bool, typer.Option(help="Say which operator every quantized layer of a bundle runs on here.")
     ] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check that a bundle computes here what it did where it was made.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a checkpoint, a bundle or a study is. A bundle is verified on the way.
 
     With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images. With --kernels, list
     the operators that ONNX Runtime chooses for a bundle on this machine, and fail where one computes in floating point.
+    With --self-test, fail where this machine's kernels give wrong results.
     Of a study (NIfTI, DICOM file, folder or zip, picture): shape, axes, spacing, orientation; nothing of the patient.
 
     Example: dfqsam inspect lite_medsam.pth --sensitivity report
@@ -265,6 +269,9 @@ def inspect(
         return
     if kernels:
         _list_kernels(path, as_json)
+        return
+    if self_test:
+        _test_device(path, as_json)
         return
     from dfqsam.imaging.describe import describe_study, is_study
 
@@ -332,6 +339,23 @@ def bench_bundle(
         (output / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
         report.chart(results, output / "bench.png", f"{bundle.manifest.model.title}, {threads} threads")
     _print_json(document) if as_json else print(table)
+
+
+def _test_device(path: Path, as_json: bool) -> None:
+    from dfqsam.progress import stage
+    from dfqsam.runtime import Predictor
+    from dfqsam.runtime import self_test as run
+
+    with stage("Running the self-test"):
+        report = run(Predictor(path))
+    if report is None:
+        raise InputError(f"The bundle {path} has no self-test; make it again with this version of dfqsam.")
+    rows = {"difference": report.error, "limit": report.limit, "mask Dice": report.dice}
+    if as_json:
+        _print_json(rows | {"passed": report.passed})
+    else:
+        _two_columns(f"Self-test of {path}", {name: f"{value:.4f}" for name, value in rows.items()})
+    report.require()
 
 
 def _list_kernels(path: Path, as_json: bool) -> None:

@@ -6,7 +6,9 @@ import copy
 import hashlib
 import platform
 import shutil
+import tempfile
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ import torch
 
 from dfqsam import __version__
 from dfqsam.assets import shipped_images
-from dfqsam.bundle import Bundle, write_bundle
+from dfqsam.bundle import SELF_TEST, Bundle, write_bundle
+from dfqsam.bundle.manifest import REQUIRED_FILES
 from dfqsam.bundle.write import check_target
 from dfqsam.config import QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
@@ -37,6 +40,7 @@ from dfqsam.quant.passes import Work, mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
 from dfqsam.quant.values import fold_into_values
+from dfqsam.runtime.selftest import make_self_test
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 from dfqsam.synth.shapes import shapes
@@ -267,9 +271,8 @@ def build_bundle(
         require_integer_kernels(kernels(files["encoder.onnx"]), names)
 
     layers = quantized_layers(sam.encoder)
-    return write_bundle(
-        output,
-        files,
+    write = partial(
+        write_bundle,
         model={
             "family": sam.family.name,
             "title": sam.family.title,
@@ -303,6 +306,10 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
+    with stage("Recording the self-test"), tempfile.TemporaryDirectory() as folder:
+        draft = write(folder, {name: files[name] for name in REQUIRED_FILES})
+        files[SELF_TEST] = make_self_test(draft, probe(size)).to_bytes()
+    return write(output, files)
 
 
 def full_precision_parts(config: QuantConfig) -> str:

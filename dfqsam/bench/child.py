@@ -34,7 +34,7 @@ def load(engine: str, model: Path, threads: int) -> Run:
     if engine == "onnxruntime":
         from dfqsam.runtime.sessions import session
 
-        loaded = session(model.read_bytes(), threads)
+        loaded = session(str(model), threads)
         return lambda inputs: loaded.run(None, inputs)
     if engine.startswith("openvino"):
         import openvino  # pyright: ignore[reportMissingImports]

@@ -127,11 +127,11 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _inputs(bundle: Bundle, work: Path, threads: int, seed: int) -> dict[str, Path]:
     """A file of inputs for each part."""
-    from dfqsam.runtime.sessions import session
+    from dfqsam.runtime.sessions import open_graph
 
     size = bundle.manifest.model.image_size
     image = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    embedding = np.asarray(session(bundle.read("encoder.onnx"), threads).run(None, {"image": image})[0])
+    embedding = np.asarray(open_graph(bundle, "encoder.onnx", threads).run(None, {"image": image})[0])
     side = 4 * embedding.shape[-1]
     prompt = {
         "point_coords": np.array([[[size / 4, size / 4], [3 * size / 4, 3 * size / 4]]], np.float32),

@@ -18,7 +18,8 @@ from dfqsam.errors import BundleError
 FORMAT = 1
 PROMPTS = ("box", "point", "mask")
 REQUIRED_FILES = ("encoder.onnx", "decoder.onnx")
-KNOWN_FILES = (*REQUIRED_FILES, "encoder_fp32.onnx", "decoder_fp32.onnx")
+SELF_TEST = "selftest.npz"
+KNOWN_FILES = (*REQUIRED_FILES, "encoder_fp32.onnx", "decoder_fp32.onnx", SELF_TEST)
 MAX_FILE_BYTES = (1 << 31) - 1
 MAX_IMAGE_SIZE = 4096
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from dfqsam.bundle.manifest import MAX_FILE_BYTES, FileRecord, Manifest
 from dfqsam.errors import BundleError
@@ -15,24 +17,34 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 
 
-def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a plain file of at most ``limit`` bytes; symbolic links are not followed."""
+PIECE = 1 << 20  # bytes read at a time: a small device need not hold a file to check it
+
+
+def _pieces(path: Path, limit: int) -> Iterator[bytes]:
+    """The bytes of a plain file of at most ``limit`` bytes, in pieces; symbolic links are not followed."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
                 raise BundleError(f"{path} is no plain file of at most {limit} bytes; the bundle is damaged.")
-            return file.read(limit + 1)
+            left = limit + 1
+            while left and (piece := file.read(min(PIECE, left))):
+                left -= len(piece)
+                yield piece
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); the bundle is incomplete or damaged.") from error
 
 
-def _verified(path: Path, record: FileRecord) -> bytes:
-    data = _read(path, MAX_FILE_BYTES)
-    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+def _verified(path: Path, record: FileRecord) -> Iterator[bytes]:
+    """The file in pieces, complete only if it has the recorded hash: the error comes after the last of them."""
+    digest, size = hashlib.sha256(), 0
+    for piece in _pieces(path, MAX_FILE_BYTES):
+        digest.update(piece)
+        size += len(piece)
+        yield piece
+    if size != record.bytes or digest.hexdigest() != record.sha256:
         raise BundleError(f"{path} does not match its hash in the manifest; it was altered or damaged.")
-    return data
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,18 @@ class Bundle:
         Raises:
             BundleError: when the bundle has no such file, or the file has changed since the bundle was opened.
         """
+        return b"".join(self._pieces(name))
+
+    def copy(self, name: str, target: BinaryIO) -> None:
+        """Writes what :meth:`read` returns to ``target``, a piece at a time; what is there after an error is no good.
+
+        Raises:
+            BundleError: as :meth:`read`.
+        """
+        for piece in self._pieces(name):
+            target.write(piece)
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
         if name not in self.manifest.files:
             raise BundleError(
                 f"The bundle {self.path} has no {name}; it holds {', '.join(sorted(self.manifest.files))}."
@@ -80,9 +104,10 @@ def open_bundle(directory: str | Path) -> Bundle:
     for name, plain in sorted(found.items()):
         if not plain:
             raise BundleError(f"{path / name} is a link or a directory; a bundle holds plain files only.")
-    manifest = Manifest.from_json(_read(path / MANIFEST, MAX_MANIFEST_BYTES))
+    manifest = Manifest.from_json(b"".join(_pieces(path / MANIFEST, MAX_MANIFEST_BYTES)))
     for name in sorted(found.keys() - manifest.files.keys() - {MANIFEST}):
         raise BundleError(f"{path / name} is not named in the manifest; remove it or make the bundle again.")
     for name, record in sorted(manifest.files.items()):
-        _verified(path / name, record)
+        for _piece in _verified(path / name, record):
+            pass
     return Bundle(path, manifest)

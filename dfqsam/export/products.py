@@ -133,11 +133,14 @@ def scale_at_run_time(model: ModelProto, source: str) -> int:
     """
     makers = _makers(model)
     nodes: list[NodeProto] = []
+    made: set[str] = set()  # products in parts share a scale
     count = 0
     for node in model.graph.node:
         if node.op_type == "Mul" and _product_behind(node.output[0], makers) is not None:
             name = f"{node.input[1]}.{UNIT}"
-            nodes.append(helper.make_node("Mul", [UNIT, node.input[1]], [name], name=f"node_{name}"))
+            if name not in made:
+                nodes.append(helper.make_node("Mul", [UNIT, node.input[1]], [name], name=f"node_{name}"))
+                made.add(name)
             node.input[1] = name
             count += 1
         nodes.append(node)

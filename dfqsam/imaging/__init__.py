@@ -7,10 +7,10 @@ from dfqsam.imaging.coco import coco, write_coco
 from dfqsam.imaging.dicom.segmentation import Code, Segment
 from dfqsam.imaging.dicom.series import Series
 from dfqsam.imaging.masks import write_study_mask
-from dfqsam.imaging.masks_in import read_study_mask
+from dfqsam.imaging.masks_in import read_study_mask, read_uploaded_mask
 from dfqsam.imaging.measure import area_mm2, millilitres
 from dfqsam.imaging.raster import read_picture, write_mask, write_picture
-from dfqsam.imaging.study import open_study, sniff, study_series
+from dfqsam.imaging.study import open_study, open_uploads, sniff, study_series, upload_series
 from dfqsam.imaging.view import PLANES, Plane, Sides, View
 from dfqsam.imaging.volume import Volume
 from dfqsam.imaging.window import PRESETS, Window
@@ -30,10 +30,13 @@ __all__ = [
     "coco",
     "millilitres",
     "open_study",
+    "open_uploads",
     "read_picture",
     "read_study_mask",
+    "read_uploaded_mask",
     "sniff",
     "study_series",
+    "upload_series",
     "write_coco",
     "write_mask",
     "write_picture",

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from dfqsam.errors import InputError
@@ -24,7 +24,7 @@ SMALL = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
-def _check(members: list[zipfile.ZipInfo], name: Path) -> None:
+def _check(members: list[zipfile.ZipInfo], name: str) -> None:
     if len(members) > MAX_MEMBERS:
         raise InputError(f"{name} holds {len(members)} files; the limit is {MAX_MEMBERS}.")
     total = sum(member.file_size for member in members)
@@ -41,22 +41,22 @@ def _check(members: list[zipfile.ZipInfo], name: Path) -> None:
 
 
 @contextmanager
-def archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def archive(file: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
     """The archive, checked: no paths that lead outside, no links, no encryption, no bombs.
 
     Raises:
         InputError: when it is damaged or fails a check.
     """
     try:
-        packed = zipfile.ZipFile(path)
+        packed = zipfile.ZipFile(file)
     except _DAMAGE as error:
-        raise InputError(f"{path} is a damaged zip archive; make it again.") from error
+        raise InputError(f"{name} is a damaged zip archive; make it again.") from error
     with packed:
-        _check(packed.infolist(), path)
+        _check(packed.infolist(), name)
         yield packed
 
 
-def member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+def member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> BinaryIO:
     """The bytes of a member, in memory; never more than the central directory names.
 
     Raises:
@@ -68,5 +68,5 @@ def member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
             if len(data) != info.file_size or stream.read(1):  # the second read verifies the checksum
                 raise zipfile.BadZipFile
     except _DAMAGE as error:
-        raise InputError(f"{packed.filename} is a damaged zip archive; make it again.") from error
+        raise InputError(f"{name} is a damaged zip archive; make it again.") from error
     return io.BytesIO(data)

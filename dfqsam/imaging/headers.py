@@ -89,7 +89,8 @@ def tiff_pages(data: bytes, most: int) -> list[tuple[int, int]]:
     """
     order = "<" if data.startswith(b"II") else ">"
     pages: list[tuple[int, int]] = []
-    seen = set()
+    seen: set[int] = set()
+    entries = 0
     try:
         (at,) = struct.unpack_from(f"{order}I", data, 4)
         while at and len(pages) < most:
@@ -97,6 +98,9 @@ def tiff_pages(data: bytes, most: int) -> list[tuple[int, int]]:
                 raise DamagedError
             seen.add(at)
             (count,) = struct.unpack_from(f"{order}H", data, at)
+            entries += count
+            if 12 * entries > len(data):  # directories that overlap would take for ever to read
+                raise DamagedError
             size = {}
             for entry in range(at + 2, at + 2 + 12 * count, 12):
                 tag, field = struct.unpack_from(f"{order}HH", data, entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
+from dfqsam.imaging.dicom.reading import Item
 from dfqsam.imaging.dicom.segmentation_in import is_segmentation, read_segmentation
-from dfqsam.imaging.study import open_study, sniff
+from dfqsam.imaging.files import opened
+from dfqsam.imaging.study import kind_of, open_item
 from dfqsam.imaging.volume import Volume
 
 # A voxel of the mask must lie this near (in voxels) to one of the study.
@@ -33,18 +36,34 @@ def read_study_mask(path: str | Path, volume: Volume) -> NDArray[np.uint16]:
             no labels from 0 to 65535.
     """
     path = Path(path)
-    if sniff(path) == "dicom" and is_segmentation(path):
-        return read_segmentation(path, volume, lambda array, affine: on_grid(array, affine, volume, path))
-    mask = open_study(path)
-    labels = _labels(np.asarray(mask.array.any(axis=-1)) if mask.colour else mask.array, path)
+    return _read(Item(str(path), lambda: opened(path)), volume)
+
+
+def read_uploaded_mask(name: str, data: bytes, volume: Volume) -> NDArray[np.uint16]:
+    """:func:`read_study_mask` of a file in memory; nothing is written to a disk.
+
+    Raises:
+        InputError: as :func:`read_study_mask`.
+    """
+    return _read(Item(name, lambda: io.BytesIO(data)), volume)
+
+
+def _read(item: Item, volume: Volume) -> NDArray[np.uint16]:
+    name = item.name
+    with item.open() as file:
+        kind = kind_of(file)
+    if kind == "dicom" and is_segmentation(item):
+        return read_segmentation(item, volume, lambda array, affine: on_grid(array, affine, volume, name))
+    mask = open_item(item)
+    labels = _labels(np.asarray(mask.array.any(axis=-1)) if mask.colour else mask.array, name)
     if mask.affine is None or volume.affine is None:
         if labels.shape != volume.shape:
-            raise InputError(f"{path} has shape {labels.shape}; the study has {volume.shape} (slices, rows, columns).")
+            raise InputError(f"{name} has shape {labels.shape}; the study has {volume.shape} (slices, rows, columns).")
         return labels
-    return on_grid(labels, mask.affine, volume, path)
+    return on_grid(labels, mask.affine, volume, name)
 
 
-def _labels(array: NDArray[Any], path: Path) -> NDArray[np.uint16]:
+def _labels(array: NDArray[Any], path: str) -> NDArray[np.uint16]:
     with np.errstate(invalid="ignore"):
         whole = array.dtype.kind in "biu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
     if not whole or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
@@ -52,7 +71,7 @@ def _labels(array: NDArray[Any], path: Path) -> NDArray[np.uint16]:
     return np.asarray(array, np.uint16)
 
 
-def on_grid(labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Volume, path: Path) -> NDArray[np.uint16]:
+def on_grid(labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Volume, path: str) -> NDArray[np.uint16]:
     """Labels with an affine of their own, (slice, row, column) to RAS, on the voxels of ``volume``.
 
     Raises:
@@ -69,7 +88,7 @@ def on_grid(labels: NDArray[np.uint16], affine: NDArray[np.float64], volume: Vol
     apart = np.abs(step[:3, :3] - turn) @ sides  # in voxels, at the far corner
     shift = np.rint(step[:3, 3])
     permuted = (np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all()
-    if not permuted or apart.max() > NEAR * 10 or np.abs(step[:3, 3] - shift).max() > NEAR:
+    if not permuted or apart.max() > 2 * NEAR or np.abs(step[:3, 3] - shift).max() > NEAR:
         raise InputError(other)
     at = np.argwhere(labels)
     into = (at @ turn.T + shift).astype(np.int64)

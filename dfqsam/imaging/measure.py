@@ -23,10 +23,9 @@ def area_mm2(volume: Volume, view: View, mask: ArrayLike) -> float:
     if volume.affine is None:
         return count * view.spacing[0] * view.spacing[1]
     first, second = (volume.affine[:3, axis] for axis in range(3) if axis != view.axis)
-    if view.axis and volume.positions is not None:
+    if view.axis and volume.positions is not None and volume.spacing is not None and volume.spacing[0]:
         # Slices of different thickness are cut: what a pixel covers depends on its slice.
-        steps = np.asarray(thicknesses(volume)) / float(volume.spacing[0] or 1.0) if volume.spacing else np.ones(1)
-        count = float((inside.sum(axis=1) * steps).sum())
+        count = float((inside.sum(axis=1) * thicknesses(volume)).sum()) / volume.spacing[0]
     return count * float(np.linalg.norm(np.cross(first, second)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,7 +60,7 @@ def unpacked_head(file: BinaryIO, count: int = HEADER) -> bytes:
         file.seek(0)
 
 
-def _header(head: bytes, name: Path) -> Any:
+def _header(head: bytes, name: str) -> Any:
     nibabel = studies("nibabel")
     second = head[:4] in _SIZES2
     if (head[4:7] if second else head[344:347]) in (b"ni1", b"ni2"):
@@ -82,7 +81,7 @@ def _scaling(header: Any) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
-def _numbers(raw: NDArray[Any], slope: float, inter: float, name: Path) -> NDArray[Any]:
+def _numbers(raw: NDArray[Any], slope: float, inter: float, name: str) -> NDArray[Any]:
     """Stored values as numbers in the file's units: whole ones stay whole, others become float32."""
     if raw.dtype.names:
         if raw.dtype.names[:3] != ("R", "G", "B"):
@@ -126,6 +125,20 @@ def _sane(affine: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return affine
 
 
+def _differ(header: Any, shape: tuple[int, ...], step: float) -> bool:
+    """Whether qform and sform, both coded, put the far corner or the first voxel half a step or more apart."""
+    try:
+        with np.errstate(all="ignore"):
+            qform, coded = header.get_qform(coded=True)
+            if not coded or qform is None:
+                return False
+            corners = np.array([[0.0, 0, 0, 1], [*(n - 1 for n in shape), *[0] * (3 - len(shape)), 1]])
+            apart = np.abs(corners @ (qform - header.get_sform()).T).max()
+    except (ValueError, studies("nibabel.spatialimages").HeaderDataError):
+        return True
+    return not apart < step / 2
+
+
 def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]:
     """Spacing and affine for (slice, row, column), and notes."""
     notes = []
@@ -141,18 +154,20 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
         try:
             with np.errstate(all="ignore"):
                 stored = np.asarray(header.get_best_affine(), np.float64)
-        except ValueError:  # a quaternion that is none
+        except (ValueError, studies("nibabel.spatialimages").HeaderDataError):  # a quaternion that is none
             stored = np.full((4, 4), np.nan)
         affine = _sane(stored[:, [2, 1, 0, 3]] * [[mm], [mm], [mm], [1]])
         if affine is not None and int(header["sform_code"]) > 0:  # where both are coded, the sform is the affine
             lengths = np.linalg.norm(affine[:3, :3], axis=0)
             spacing = (float(lengths[0]) if len(shape) > 2 else None, float(lengths[1]), float(lengths[2]))
+        if affine is not None and int(header["sform_code"]) > 0 and _differ(header, shape, float(min(zooms)) / mm):
+            notes.append("The header's two transforms differ; the sform is taken here, other tools may take the qform.")
     if affine is None:
         notes.append("The header does not say how the patient lies, so sides are unknown.")
     return spacing, affine, notes
 
 
-def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
+def read_nifti(file: BinaryIO, name: str, volume: int | None = None) -> Volume:
     """The volume in an open NIfTI file, packed or not.
 
     Args:
@@ -165,7 +180,8 @@ def read_nifti(file: BinaryIO, name: Path, volume: int | None = None) -> Volume:
             volume that is not there.
     """
     damaged = f"{name} is damaged or cut short; export it again."
-    packed = file.read(2) == GZIP if file.seek(0) == 0 else False
+    file.seek(0)
+    packed = file.read(2) == GZIP
     head = unpacked_head(file)
     header_error = studies("nibabel.spatialimages").HeaderDataError
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -26,11 +27,15 @@ def _bytes_of(path: Path) -> bytes:
         raise InputError(f"{path} is a directory; give a PNG, JPEG or TIFF picture.")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return _whole(file, path)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+def _whole(file: BinaryIO, path: str | Path) -> bytes:
+    data = file.read(MAX_BYTES + 1)
     if not data:
         raise InputError(f"{path} is empty (0 bytes); give a PNG, JPEG or TIFF picture.")
     if len(data) > MAX_BYTES:
@@ -59,8 +64,7 @@ def to_eight_bits(values: NDArray[np.generic]) -> Picture:
     return np.rint(scaled).astype(np.uint8)
 
 
-def _pages(path: Path, most: int) -> NDArray[np.uint8]:
-    data = _bytes_of(path)
+def _pages(data: bytes, path: str | Path, most: int) -> NDArray[np.uint8]:
     kind = headers.kind(data)
     if kind is None:
         raise InputError(f"{path} is no PNG, JPEG or TIFF picture, whatever its name says; convert it first.")
@@ -95,10 +99,10 @@ def read_picture(path: str | Path) -> Picture:
         InputError: one sentence, for a file that is missing, empty, cut short, of another kind or of another depth,
             and for a picture of more than 64 million pixels (told from the header, before it is decoded).
     """
-    return _pages(Path(path), 1)[0]
+    return _pages(_bytes_of(Path(path)), path, 1)[0]
 
 
-def read_pages(path: str | Path) -> NDArray[np.uint8]:
+def read_pages(file: BinaryIO, name: str | Path) -> NDArray[np.uint8]:
     """All pages of a TIFF as S x H x W x 3, read and refused as :func:`read_picture` does; one for PNG and JPEG.
 
     16-bit values are scaled by those of all pages. Where pages have different sizes, the first alone is the picture.
@@ -106,7 +110,7 @@ def read_pages(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: as :func:`read_picture`, and for more than 2^28 values in all pages.
     """
-    return _pages(Path(path), MAX_PAGES)
+    return _pages(_whole(file, name), name, MAX_PAGES)
 
 
 def _write(path: Path, suffix: str, image: Picture) -> None:

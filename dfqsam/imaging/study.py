@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from dfqsam.errors import InputError
 from dfqsam.imaging import headers
@@ -30,6 +32,18 @@ _KNOWN = {
 }
 
 
+def kind_of(file: BinaryIO) -> Kind | None:
+    """:func:`sniff` of an open file."""
+    head = file.read(headers.ENOUGH)
+    if headers.kind(head):
+        return "picture"
+    if is_dicom(head):
+        return "dicom"
+    if head.startswith(ZIP):
+        return "zip"
+    return "nifti" if is_nifti(unpacked_head(file)) else None
+
+
 def sniff(path: str | Path) -> Kind | None:
     """What kind of study a file or folder is, by its first bytes; None for anything else.
 
@@ -40,30 +54,25 @@ def sniff(path: str | Path) -> Kind | None:
     if path.is_dir():
         return "folder"
     with opened(path) as file:
-        head = file.read(headers.ENOUGH)
-        if headers.kind(head):
-            return "picture"
-        if is_dicom(head):
-            return "dicom"
-        if head.startswith(ZIP):
-            return "zip"
-        return "nifti" if is_nifti(unpacked_head(file)) else None
+        return kind_of(file)
 
 
-def _unknown(path: Path) -> InputError:
-    with opened(path) as file:
-        head = file.read(headers.ENOUGH)
+def _unknown(file: BinaryIO, name: str) -> InputError:
+    file.seek(0)
+    head = file.read(headers.ENOUGH)
+    if not head:
+        return InputError(f"{name} is empty (0 bytes); export it again.")
     if head.startswith(GZIP):
-        return InputError(f"{path} is packed with gzip, and what is in it is no NIfTI volume (or damaged); unpack it.")
+        return InputError(f"{name} is packed with gzip, and what is in it is no NIfTI volume (or damaged); unpack it.")
     for start, what in _KNOWN.items():
         if head.startswith(start):
-            return InputError(f"{path} is {what}; convert it to NIfTI, DICOM or PNG first.")
-    return InputError(f"{path} is no NIfTI, DICOM, PNG, JPEG or TIFF file, whatever its name says; convert it first.")
+            return InputError(f"{name} is {what}; convert it to NIfTI, DICOM or PNG first.")
+    return InputError(f"{name} is no NIfTI, DICOM, PNG, JPEG or TIFF file, whatever its name says; convert it first.")
 
 
-def _members(packed: zipfile.ZipFile) -> list[Item]:
+def _members(packed: zipfile.ZipFile, archive_name: str) -> list[Item]:
     def item(info: zipfile.ZipInfo, name: str) -> Item:
-        return Item(name, lambda: member(packed, info))
+        return Item(name, lambda: member(packed, info, archive_name))
 
     found = [info for info in packed.infolist() if info.filename and info.file_size]
     named = [(info, PurePosixPath(info.filename).name) for info in found]
@@ -74,17 +83,36 @@ def _members(packed: zipfile.ZipFile) -> list[Item]:
     ]
 
 
-def study_series(path: str | Path) -> list[Series]:
-    """The series in a folder or a zip archive of DICOM files, in the order that ``open_study`` counts them.
+def open_item(item: Item, series: int | None = None, volume: int | None = None) -> Volume:
+    """:func:`open_study` of one file, wherever it is kept.
 
     Raises:
-        InputError: when there are none.
+        InputError: as :func:`open_study`.
     """
-    path = Path(path)
-    if path.is_dir():
-        return list_series(walk(path), path)
-    with archive(path) as packed:
-        return list_series(_members(packed), path)
+    name = item.name
+    with item.open() as file:
+        kind = kind_of(file)
+        if series is not None and kind != "zip":
+            raise InputError(f"{name} is one file, which has no series to choose from; leave the series out.")
+        if kind is None:
+            raise _unknown(file, name)
+        file.seek(0)
+        if kind == "zip":
+            with archive(file, name) as packed:
+                return read_series(_members(packed, name), name, series, volume)
+        if kind == "nifti":
+            return read_nifti(file, name, volume)
+        if kind == "picture":
+            return Volume(read_pages(file, name))
+    return read_series([item], name, volume=volume, alone=True)
+
+
+def _series(item: Item) -> list[Series]:
+    with item.open() as file:
+        if kind_of(file) != "zip":
+            return list_series([item], item.name)
+        with archive(file, item.name) as packed:
+            return list_series(_members(packed, item.name), item.name)
 
 
 def open_study(path: str | Path, series: int | None = None, volume: int | None = None) -> Volume:
@@ -100,19 +128,47 @@ def open_study(path: str | Path, series: int | None = None, volume: int | None =
             is read), of another kind, or not clear.
     """
     path = Path(path)
-    kind = sniff(path)
-    if series is not None and kind not in ("zip", "folder"):
-        raise InputError(f"{path} is one file, which has no series to choose from; leave the series out.")
-    if kind == "folder":
-        return read_series(walk(path), path, series, volume)
-    if kind == "dicom":
-        return read_series([Item(str(path), lambda: opened(path))], path, volume=volume, alone=True)
-    if kind == "zip":
-        with archive(path) as packed:
-            return read_series(_members(packed), path, series, volume)
-    if kind == "nifti":
-        with opened(path) as file:
-            return read_nifti(file, path, volume)
-    if kind == "picture":
-        return Volume(read_pages(path))
-    raise _unknown(path)
+    if path.is_dir():
+        return read_series(walk(path), str(path), series, volume)
+    return open_item(Item(str(path), lambda: opened(path)), series, volume)
+
+
+def study_series(path: str | Path) -> list[Series]:
+    """The series in a folder, a zip archive or a file of DICOM, in the order that ``open_study`` counts them.
+
+    Raises:
+        InputError: when there are none.
+    """
+    path = Path(path)
+    return list_series(walk(path), str(path)) if path.is_dir() else _series(Item(str(path), lambda: opened(path)))
+
+
+def _items(files: Mapping[str, bytes]) -> list[Item]:
+    if not files:
+        raise InputError("No file was given; give a study.")
+    return [Item(name, lambda data=data: io.BytesIO(data)) for name, data in files.items()]
+
+
+def open_uploads(files: Mapping[str, bytes], series: int | None = None, volume: int | None = None) -> Volume:
+    """:func:`open_study` of files that are in memory, by their names; nothing is written to a disk.
+
+    Args:
+        files: one file of any kind, or the files of DICOM series.
+        series: as :func:`open_study`.
+        volume: as :func:`open_study`.
+
+    Raises:
+        InputError: as :func:`open_study`.
+    """
+    items = _items(files)
+    return open_item(items[0], series, volume) if len(items) == 1 else read_series(items, "The upload", series, volume)
+
+
+def upload_series(files: Mapping[str, bytes]) -> list[Series]:
+    """:func:`study_series` of files that are in memory.
+
+    Raises:
+        InputError: when there are none.
+    """
+    items = _items(files)
+    return _series(items[0]) if len(items) == 1 else list_series(items, "The upload")

@@ -115,8 +115,9 @@ class Volume:
         """The plane to show first: across the axis with the longest steps, axial where all are alike."""
         if self.affine is None or self.spacing is None or isinstance(self.source, DicomSource):
             return "stored"
+        steps = self.spacing
         planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-        return max(planes, key=lambda plane: round((self.spacing or ())[self.view(plane).axis] or 0.0, 3))
+        return max(planes, key=lambda plane: round(steps[self.view(plane).axis] or 0.0, 3))
 
     @cached_property
     def hounsfield(self) -> bool:

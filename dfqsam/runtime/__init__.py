@@ -9,5 +9,6 @@ import os
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from dfqsam.runtime.predictor import Predictor
+from dfqsam.runtime.selftest import self_test
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "self_test"]

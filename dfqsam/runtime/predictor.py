@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfqsam.bundle import Bundle, open_bundle
 from dfqsam.errors import InputError
-from dfqsam.runtime.sessions import check_signature, session
+from dfqsam.runtime.sessions import check_signature, open_graph
 from dfqsam.sam import geometry, prompts
 
 DECODER_INPUTS = ("embedding", "point_coords", "point_labels", "mask_input", "has_mask_input")
@@ -51,9 +51,9 @@ class Predictor:
         self._force = force_prompts
         suffix = "_fp32" if full_precision else ""
         encoder, decoder = f"encoder{suffix}.onnx", f"decoder{suffix}.onnx"
-        self._encoder = session(self.bundle.read(encoder), threads)
+        self._encoder = open_graph(self.bundle, encoder, threads)
         check_signature(self._encoder, ("image",), ("embedding",), encoder)
-        self._decoder = session(self.bundle.read(decoder), threads)
+        self._decoder = open_graph(self.bundle, decoder, threads)
         check_signature(self._decoder, DECODER_INPUTS, DECODER_OUTPUTS, decoder)
         self.reset_image()
 
@@ -66,6 +66,17 @@ class Predictor:
     def is_image_set(self) -> bool:
         """Whether ``predict`` has a picture to work on."""
         return self._embedding is not None
+
+    @property
+    def embedding(self) -> Floats:
+        """1 x 256 x E x E, of the picture that is set.
+
+        Raises:
+            InputError: when none is.
+        """
+        if self._embedding is None:
+            raise InputError("No picture is set; call set_image first.")
+        return self._embedding
 
     def reset_image(self) -> None:
         """Forget the picture."""
@@ -84,18 +95,8 @@ class Predictor:
         (embedding,) = self._encoder.run(["embedding"], {"image": np.ascontiguousarray(seen)})
         self._embedding, self._shape = np.asarray(embedding), rgb.shape[:2]
 
-    def get_image_embedding(self) -> Floats:
-        """What the encoder made of the picture that is set, 1 x C x E x E; to be given back later.
-
-        Raises:
-            InputError: when no picture is set.
-        """
-        if self._embedding is None:
-            raise InputError("No picture is set; call set_image first.")
-        return self._embedding
-
-    def set_image_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
-        """Set a picture of ``shape`` (height, width) again, by what :meth:`get_image_embedding` gave for it."""
+    def set_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
+        """Set a picture of ``shape`` (height, width) again, by what :attr:`embedding` was for it."""
         self._embedding, self._shape = embedding, shape
 
     def predict(
@@ -124,10 +125,9 @@ class Predictor:
             InputError: no picture set, no prompt, a prompt of a wrong shape or outside the picture, or of a kind that
                 the model was not trained on.
         """
-        if self._embedding is None:
-            raise InputError("No picture is set; call set_image first.")
+        embedding = self.embedding
         coords, labels = self.check_prompt(self._shape, point_coords, point_labels, box, mask_input)
-        feeds = {"embedding": self._embedding, "point_coords": coords, "point_labels": labels}
+        feeds = {"embedding": embedding, "point_coords": coords, "point_labels": labels}
         feeds["mask_input"], feeds["has_mask_input"] = self._mask_tensors(mask_input)
         logits, quality = (np.asarray(value) for value in self._decoder.run(list(DECODER_OUTPUTS), feeds))
         chosen = slice(1, 4) if multimask_output else slice(0, 1)
@@ -164,8 +164,7 @@ class Predictor:
 
     def _mask_tensors(self, mask_input: ArrayLike | None) -> tuple[Floats, Floats]:
         """The decoder's ``mask_input`` [1, 1, 4E, 4E] and ``has_mask_input`` [1], for an embedding E x E."""
-        assert self._embedding is not None
-        side = 4 * self._embedding.shape[-1]
+        side = 4 * self.embedding.shape[-1]
         if mask_input is None:
             return np.zeros((1, 1, side, side), np.float32), np.zeros(1, np.float32)
         try:

@@ -24,9 +24,10 @@ class Segmenter(Protocol):
 
     def set_image(self, image: ArrayLike) -> None: ...
 
-    def get_image_embedding(self) -> NDArray[np.float32]: ...
+    @property
+    def embedding(self) -> NDArray[np.float32]: ...
 
-    def set_image_embedding(self, embedding: NDArray[np.float32], shape: tuple[int, int]) -> None: ...
+    def set_embedding(self, embedding: NDArray[np.float32], shape: tuple[int, int]) -> None: ...
 
     def predict(self, *, box: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 
@@ -90,14 +91,14 @@ class Slices:
         if k == self._current:
             return
         if k in self._kept:
-            self._predictor.set_image_embedding(self._kept[k], self.view.shape)
+            self._predictor.set_embedding(self._kept[k], self.view.shape)
         else:
             self._current = None  # a picture that fails leaves the predictor empty
             self._predictor.set_image(self._volume.picture(k, self.view, self._window))
             self.encoded += 1
             self.on_encoded()
             if again:
-                self._keep(k, self._predictor.get_image_embedding())
+                self._keep(k, self._predictor.embedding)
         self._current = k
 
     def _keep(self, k: int, embedding: NDArray[np.float32]) -> None:

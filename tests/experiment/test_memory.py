@@ -2,11 +2,12 @@ import ctypes
 
 import torch
 
-from dfqsam.memory import keep_freed_memory
+from dfqsam.memory import keep_freed_memory, return_freed_memory
 
 
-def test_memory_is_kept_without_a_word_and_nothing_happens_elsewhere(monkeypatch, capfd):
+def test_memory_is_kept_or_returned_without_a_word_and_nothing_happens_elsewhere(monkeypatch, capfd):
     keep_freed_memory()
+    return_freed_memory()
     assert float(torch.ones(1 << 20).sum()) == 1 << 20
 
     class Elsewhere:
@@ -14,10 +15,12 @@ def test_memory_is_kept_without_a_word_and_nothing_happens_elsewhere(monkeypatch
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: Elsewhere())
     keep_freed_memory()
+    return_freed_memory()
 
     def missing(_name):
         raise OSError
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     keep_freed_memory()
+    return_freed_memory()
     assert capfd.readouterr() == ("", "")

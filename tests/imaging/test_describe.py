@@ -55,6 +55,9 @@ def test_what_is_no_study_stays_a_bundle_or_a_checkpoint(tmp_path):
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as packed:
         packed.writestr("a", written(placed(ramp())[0]))
     assert is_study(tmp_path / "study.zip")
+    # A safetensors file whose header is 65544 bytes long begins with what may look like group 8 of DICOM.
+    (tmp_path / "model.safetensors").write_bytes((65544).to_bytes(8, "little") + b'{"a":{"dtype":"F32"' + b" " * 65536)
+    assert not is_study(tmp_path / "model.safetensors")
     (tmp_path / "text").write_text("hello")
     assert not is_study(tmp_path / "text")
     assert is_study(nifti(tmp_path / "v.nii", ramp(), np.eye(4)))

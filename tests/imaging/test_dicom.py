@@ -7,6 +7,7 @@ import zipfile
 
 import cv2
 import highdicom as hd
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -23,7 +24,15 @@ from pydicom.uid import (
 )
 
 from dfqsam.errors import InputError
-from dfqsam.imaging import area_mm2, millilitres, open_study, study_series, write_study_mask
+from dfqsam.imaging import (
+    area_mm2,
+    millilitres,
+    open_study,
+    open_uploads,
+    study_series,
+    upload_series,
+    write_study_mask,
+)
 from dfqsam.imaging.dicom.worker import Worker
 from tests.imaging.made import SECONDARY, affine_of, dataset, enhanced, folder, marked, placed, ramp, written
 
@@ -222,8 +231,6 @@ def test_uneven_shifted_and_leaning_slices(tmp_path):
     np.testing.assert_allclose(leaning.affine, sheared, atol=1e-6)
     assert millilitres(leaning, np.ones(leaning.shape)) == pytest.approx(5 * 42 * 0.75 * 0.5 * 2.5 / 1000)
     write_study_mask(tmp_path / "m.nii", leaning, marked(leaning.shape))
-    import nibabel as nib
-
     image = nib.load(tmp_path / "m.nii")
     np.testing.assert_allclose(image.affine, sheared[:, [2, 1, 0, 3]], atol=1e-5)
     assert int(image.header["qform_code"]) == 0
@@ -376,6 +383,32 @@ def test_a_zipped_series_is_read_without_unpacking_to_disk(tmp_path, monkeypatch
     assert [str(s) for s in study_series(packed)] == ["1: CT, 5 of 7 x 6"]
     assert list((tmp_path / "temporary").iterdir()) == []
     write_study_mask(tmp_path / "m.dcm", volume, marked(volume.shape))
+
+
+def test_uploads_are_read_from_memory(tmp_path):
+    """The same as from a disk, for one file of any kind and for many of a series."""
+    files = {f"IM{k}": written(made) for k, made in enumerate(placed(ramp(), "coronal"))}
+    volume = open_uploads({**files, "notes.txt": b"no DICOM"})
+    assert np.array_equal(volume.array, ramp())
+    np.testing.assert_allclose(volume.affine, affine_of("coronal"), atol=1e-6)
+    assert [str(one) for one in upload_series(files)] == ["1: CT, 5 of 7 x 6"]
+    assert [str(one) for one in upload_series({"IM0": files["IM0"]})] == ["1: CT, 1 of 7 x 6"]
+    packed = zipped(tmp_path / "z", files).read_bytes()
+    picture = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
+    nib.save(nib.Nifti1Image(ramp().astype(np.int16), np.eye(4)), tmp_path / "v.nii.gz")
+    nifti = (tmp_path / "v.nii.gz").read_bytes()
+    for data, shape in ((packed, (5, 6, 7)), (files["IM0"], (1, 6, 7)), (picture, (1, 6, 8)), (nifti, (7, 6, 5))):
+        assert open_uploads({"upload": data}).shape == shape
+    assert [s.images for s in upload_series({"z": packed})] == [5]
+    refused = {
+        "No file": {},
+        "a is empty": {"a": b""},
+        "a is no NIfTI": {"a": b"text"},
+        "no DICOM": {"a": b"1", "b": b"2"},
+    }
+    for words, given in refused.items():
+        with pytest.raises(InputError, match=words):
+            open_uploads(given)
 
 
 def test_archives_that_are_traps_are_refused(tmp_path):

@@ -65,6 +65,7 @@ def test_every_orientation_keeps_the_place_of_a_mask(tmp_path, index):
     volume = open_study(source)
     assert np.array_equal(volume.array.transpose(2, 1, 0), data)
     assert volume.spacing == (2.5, 0.75, 0.5)
+    assert volume.notes == ()
     mask = reference.transpose(2, 1, 0)
     write_study_mask(tmp_path / "m.nii.gz", volume, mask)
     out, into = nib.load(tmp_path / "m.nii.gz"), nib.load(source)
@@ -231,6 +232,9 @@ def test_both_transforms_are_kept_where_they_differ(tmp_path):
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Name of a patient"))
     nib.save(image, tmp_path / "v.nii")
     volume = open_study(tmp_path / "v.nii")
+    assert volume.notes == (
+        "The header's two transforms differ; the sform is taken here, other tools may take the qform.",
+    )
     write_study_mask(tmp_path / "m.nii", volume, volume.array > 20)
     assert b"patient" not in (tmp_path / "m.nii").read_bytes()
     assert b"4711" not in (tmp_path / "m.nii").read_bytes()

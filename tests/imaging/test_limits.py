@@ -101,6 +101,20 @@ def looping_tiff():
     return body[:-4] + struct.pack("<I", 8)
 
 
+def overlapping_tiff(pages=5000, entries=60_000):
+    """Directories of 60000 entries, four bytes apart, each followed by the next: 300 million entries in 740 KB."""
+    data = bytearray(b"II*\0" + struct.pack("<I", 8) + b"\0" * (12 * entries + 4 * pages + 100))
+    for page in range(pages):
+        at = 8 + 4 * page
+        struct.pack_into("<H", data, at, entries)
+        struct.pack_into("<I", data, at + 2 + 12 * entries, at + 4 if page + 1 < pages else 0)
+    for alignment in range(3):  # width and height, where each third of the directories sees them
+        at = 600_000 + 36 * alignment
+        at += (10 + 4 * alignment - at) % 12
+        struct.pack_into("<HHIIHHII", data, at, 256, 4, 1, 9, 257, 4, 1, 9)
+    return bytes(data)
+
+
 def enhanced_bomb():
     made = enhanced(ramp())
     made.NumberOfFrames = 60_000
@@ -154,6 +168,7 @@ BOMBS = {
     "gigapixel PNG": (bomb, "60000 x 60000 pixels"),
     "gigapixel TIFF": (lambda: tiff(60000), "60000 x 60000 pixels"),
     "pages in a circle": (looping_tiff, "damaged"),
+    "pages in one another": (overlapping_tiff, "damaged"),
 }
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfqsam.errors import InputError
-from dfqsam.imaging import Volume, open_study, read_study_mask, write_study_mask
+from dfqsam.imaging import Volume, open_study, read_study_mask, read_uploaded_mask, write_study_mask
 from tests.imaging.made import PLANES, enhanced, folder, marked, nifti, nifti_affine, orientations, placed, ramp
 
 
@@ -22,6 +22,7 @@ def test_what_was_written_is_read_back(tmp_path, plane, name, multi_frame):
     mask = marked(volume.shape)
     write_study_mask(tmp_path / name, volume, mask)
     assert np.array_equal(read_study_mask(tmp_path / name, volume), mask)
+    assert np.array_equal(read_uploaded_mask("upload", (tmp_path / name).read_bytes(), volume), mask)
 
 
 @settings(max_examples=60, deadline=None)

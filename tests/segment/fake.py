@@ -28,12 +28,13 @@ class Fake:
         self.encoded.append(image.copy())
         self.picture = image[..., 0].astype(np.float32)
 
-    def get_image_embedding(self):
+    @property
+    def embedding(self):
         if self.picture is None:
             raise InputError("no picture")
         return self.picture
 
-    def set_image_embedding(self, embedding, shape):
+    def set_embedding(self, embedding, shape):
         assert embedding.shape == shape
         self.picture = embedding
 

@@ -101,7 +101,7 @@ def stack(frames: list[Placed], volume: int | None = None) -> Stack:
     if len(sizes) > 1:
         listed = ", ".join(f"{columns} x {rows}" for rows, columns, _ in sizes[:4])
         raise InputError(
-            f"The series mixes pictures of different sizes or colours ({listed}); give one folder of each."
+            f"The series mixes pictures of different sizes or colours ({listed}); give one file or a folder of each."
         )
     orientation, spacing = frames[0][1].orientation, frames[0][1].spacing
     placed = all(f.position is not None and f.orientation is not None and f.spacing is not None for _, f in frames)

@@ -55,7 +55,7 @@ def bare(head: bytes) -> bool:
         return False
     element, length = struct.unpack_from("<HI", head, 2)
     explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return element <= 0x0070 and (explicit or length <= 256)
+    return element <= 0x0070 and (explicit or 0 < length <= 256)
 
 
 def is_dicom(head: bytes) -> bool:

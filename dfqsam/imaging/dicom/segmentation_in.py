@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,19 @@ from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.imaging.dicom.pixels import NATIVE, RLE
-from dfqsam.imaging.dicom.reading import read_dataset, tolerant
+from dfqsam.imaging.dicom.reading import Item, read_dataset, tolerant
 from dfqsam.imaging.extra import studies
-from dfqsam.imaging.files import check_voxels, opened, size_of
+from dfqsam.imaging.files import check_voxels, size_of
 from dfqsam.imaging.volume import DicomSource, Volume
 
 Placed = Callable[[NDArray[np.uint16], NDArray[np.float64]], NDArray[np.uint16]]
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def is_segmentation(path: Path) -> bool:
+def is_segmentation(item: Item) -> bool:
     """Whether a DICOM file is a segmentation, by its header."""
-    with opened(path) as file:
-        return str(read_dataset(file, str(path)).get("Modality")) == "SEG"
+    with item.open() as file, tolerant(item.name):
+        return str(read_dataset(file, item.name).get("Modality")) == "SEG"
 
 
 def _by_reference(segmentation: Any, volume: Volume) -> NDArray[Any] | None:
@@ -42,11 +41,11 @@ def _by_reference(segmentation: Any, volume: Volume) -> NDArray[Any] | None:
     return segmentation.get_pixels_by_source_instance(slices, **options)
 
 
-def read_segmentation(path: Path, volume: Volume, place: Placed) -> NDArray[np.uint16]:
+def read_segmentation(item: Item, volume: Volume, place: Placed) -> NDArray[np.uint16]:
     """The segments of a DICOM SEG as labels (segment numbers) on ``volume``, S x R x C.
 
     Args:
-        path: of the object.
+        item: the object.
         volume: the study.
         place: puts labels with an affine onto the study; used where the object does not refer to its instances.
 
@@ -54,8 +53,9 @@ def read_segmentation(path: Path, volume: Volume, place: Placed) -> NDArray[np.u
         InputError: for a damaged object, more than 2^28 voxels, overlapping segments, or another study's.
     """
     highdicom = studies("highdicom.seg")
-    with opened(path) as file, tolerant(str(path)):
-        header = read_dataset(file, str(path))
+    path = item.name
+    with item.open() as file, tolerant(path):
+        header = read_dataset(file, path)
         frames = int(header.get("NumberOfFrames") or 1)
         check_voxels(path, frames, int(header.Rows), int(header.Columns))
         syntax = str(header.file_meta.TransferSyntaxUID)
@@ -66,7 +66,7 @@ def read_segmentation(path: Path, volume: Volume, place: Placed) -> NDArray[np.u
             raise InputError(f"{path} is cut short; export it again.")
         if str(header.get("SegmentationType")) == "FRACTIONAL":
             raise InputError(f"{path} holds probabilities in place of a mask; export it as a binary segmentation.")
-        segmentation = highdicom.Segmentation.from_dataset(read_dataset(file, str(path), pixels=True), copy=False)
+        segmentation = highdicom.Segmentation.from_dataset(read_dataset(file, path, pixels=True), copy=False)
         try:
             found = _by_reference(segmentation, volume)
             if found is None:

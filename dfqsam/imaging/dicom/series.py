@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class Series:
         return f"{self.number}: {self.modality or 'unknown'}, {self.images} of {self.columns} x {self.rows}"
 
 
-def _instances(items: Iterable[Item], place: Path, alone: bool) -> Group:
+def _instances(items: Iterable[Item], place: str, alone: bool) -> Group:
     """The pictures among the files, headers only; what is no DICOM or no picture is passed over, damage is an error."""
     found: Group = []
     for item in track(list(items), "headers"):
@@ -81,7 +80,7 @@ def _listed(groups: list[Group]) -> list[Series]:
     ]
 
 
-def list_series(items: Iterable[Item], place: Path) -> list[Series]:
+def list_series(items: Iterable[Item], place: str) -> list[Series]:
     """The series among the files, in the order that ``read_series`` counts them.
 
     Raises:
@@ -90,7 +89,7 @@ def list_series(items: Iterable[Item], place: Path) -> list[Series]:
     return _listed(_grouped(_instances(items, place, False)))
 
 
-def _chosen(groups: list[Group], place: Path, series: int | None) -> Group:
+def _chosen(groups: list[Group], place: str, series: int | None) -> Group:
     listed = "; ".join(str(one) for one in _listed(groups)[:20])
     if series is None:
         if len(groups) > 1:
@@ -132,7 +131,7 @@ def _pixels(made: Stack, worker: Worker) -> np.ndarray:
 
 
 def read_series(
-    items: Iterable[Item], place: Path, series: int | None = None, volume: int | None = None, alone: bool = False
+    items: Iterable[Item], place: str, series: int | None = None, volume: int | None = None, alone: bool = False
 ) -> Volume:
     """The volume that the DICOM files make.
 

@@ -1,0 +1,190 @@
+"""Whether attention products at 8 bits would be faster: both forms of every shape that the encoders have, taking turns.
+
+    python -m dfqsam.bench.products [--threads 2] [--runs 15] [-o docs/products.json]
+
+In full precision attention is ONNX's own operator, as exported graphs have it. At 8 bits queries, keys, values and
+probabilities are rounded to codes (ranges known, as a calibration would give them), both products are integer ones, and
+bias and softmax are computed between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqsam.bench.run import PAUSE, WARM, machine
+from dfqsam.errors import DfqsamError
+from dfqsam.progress import stage
+
+OPSET, IR_VERSION = 23, 11  # those of exported graphs
+REACH = 4.0  # of the values, which are normal: what a grid covers
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Attention of ``batch`` windows: ``queries`` x ``keys`` tokens, ``heads`` heads of ``size`` channels each."""
+
+    name: str
+    batch: int
+    queries: int
+    keys: int
+    heads: int
+    size: int
+
+
+SHAPES = (
+    Shape("LiteMedSAM, stage 1", 361, 49, 49, 4, 32),
+    Shape("LiteMedSAM, stage 2", 25, 196, 196, 5, 32),
+    Shape("LiteMedSAM, stage 3", 100, 49, 49, 10, 32),
+    Shape("ViT-B at 256 px, a window", 1, 196, 196, 12, 64),
+    Shape("ViT-B at 256 px, 8 rows of the whole", 1, 128, 256, 12, 64),
+    Shape("ViT-B at 1024 px, windows", 16, 196, 196, 12, 64),
+    Shape("ViT-B at 1024 px, 8 rows of the whole", 1, 512, 4096, 12, 64),
+)
+
+
+def float_graph(shape: Shape) -> bytes:
+    """An ONNX model from query, key, value (batch x tokens x heads size) and bias to what they give."""
+    scale = shape.size**-0.5
+    return _model(
+        f"out = Attention<q_num_heads={shape.heads}, kv_num_heads={shape.heads}, scale={scale:.9f}>"
+        "(query, key, value, bias)",
+        shape,
+    )
+
+
+def integer_graph(shape: Shape) -> bytes:
+    """The same with both products on integers."""
+    step = 2 * REACH / 255
+    scale = step * step * shape.size**-0.5
+    return _model(
+        f"""
+        step = Constant<value_float={step:.9f}>()
+        middle = Constant<value = uint8 {{128}}>()
+        zero = Constant<value = int8 {{0}}>()
+        none = Constant<value = uint8 {{0}}>()
+        one = Constant<value_float={1 / 255:.9f}>()
+        scale = Constant<value_float={scale:.9f}>()
+        last = Constant<value_float={step / 255:.9f}>()
+        split = Constant<value_ints=[0, 0, {shape.heads}, {shape.size}]>()
+        joined = Constant<value_ints=[0, 0, {shape.heads * shape.size}]>()
+        q8 = QuantizeLinear(query, step, middle)
+        k8 = QuantizeLinear(key, step, zero)
+        v8 = QuantizeLinear(value, step, zero)
+        q4 = Reshape(q8, split)
+        k4 = Reshape(k8, split)
+        v4 = Reshape(v8, split)
+        qh = Transpose<perm=[0, 2, 1, 3]>(q4)
+        kh = Transpose<perm=[0, 2, 3, 1]>(k4)
+        vh = Transpose<perm=[0, 2, 1, 3]>(v4)
+        sums = MatMulInteger(qh, kh, middle)
+        floats = Cast<to=1>(sums)
+        scores = Mul(floats, scale)
+        biased = Add(scores, bias)
+        shares = Softmax<axis=-1>(biased)
+        p8 = QuantizeLinear(shares, one, none)
+        mixed = MatMulInteger(p8, vh, none)
+        mixedf = Cast<to=1>(mixed)
+        heads = Mul(mixedf, last)
+        tokens = Transpose<perm=[0, 2, 1, 3]>(heads)
+        out = Reshape(tokens, joined)
+        """,
+        shape,
+    )
+
+
+def inputs(shape: Shape, seed: int = 0) -> dict[str, Floats]:
+    """Normal values for all inputs of either graph, cut off at what the grids cover."""
+    rng = np.random.default_rng(seed)
+
+    def values(*sizes: int) -> Floats:
+        return rng.standard_normal(sizes, np.float32).clip(-REACH, REACH)
+
+    channels = shape.heads * shape.size
+    return {
+        "query": values(shape.batch, shape.queries, channels),
+        "key": values(shape.batch, shape.keys, channels),
+        "value": values(shape.batch, shape.keys, channels),
+        "bias": values(1, shape.heads, shape.queries, shape.keys),
+    }
+
+
+def compare(shapes: tuple[Shape, ...], threads: int, runs: int) -> list[dict[str, Any]]:
+    """For each shape the median seconds of both forms, how many times as long integers take, and how far they are off
+    (relative, L2)."""
+    from dfqsam.runtime.sessions import session
+
+    found = []
+    with stage("Timing attention", len(shapes)) as advance:
+        for shape in shapes:
+            feeds = inputs(shape)
+            forms = {"float": session(float_graph(shape), threads), "integer": session(integer_graph(shape), threads)}
+            outputs = {name: np.asarray(form.run(["out"], feeds)[0]) for name, form in forms.items()}
+            seconds: dict[str, list[float]] = {name: [] for name in forms}
+            for number in range(WARM + runs):
+                for name, form in forms.items():
+                    begin = time.perf_counter()
+                    form.run(["out"], feeds)
+                    if number >= WARM:
+                        seconds[name].append(time.perf_counter() - begin)
+                    time.sleep(PAUSE)
+            times = {name: median(values) for name, values in seconds.items()}
+            error = np.linalg.norm(outputs["integer"] - outputs["float"]) / np.linalg.norm(outputs["float"])
+            ratio = times["integer"] / times["float"]
+            found.append({**asdict(shape), "seconds": times, "ratio": round(ratio, 3), "error": float(error)})
+            advance()
+    return found
+
+
+def markdown(found: list[dict[str, Any]]) -> str:
+    lines = ["| attention | float, ms | integer, ms | integer / float |", "| --- | ---: | ---: | ---: |"]
+    for row in found:
+        times = row["seconds"]
+        lines.append(f"| {row['name']} | {1e3 * times['float']:.2f} | {1e3 * times['integer']:.2f} | {row['ratio']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _model(body: str, shape: Shape) -> bytes:
+    from onnx import parser
+
+    channels = shape.heads * shape.size
+    queries = f"float[{shape.batch}, {shape.queries}, {channels}]"
+    keys = f"float[{shape.batch}, {shape.keys}, {channels}]"
+    bias = f"float[1, {shape.heads}, {shape.queries}, {shape.keys}]"
+    text = f"""
+    <ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}]>
+    attention ({queries} query, {keys} key, {keys} value, {bias} bias) => ({queries} out) {{ {body} }}
+    """
+    return parser.parse_model(text).SerializeToString()
+
+
+def main(arguments: list[str]) -> int:
+    options = argparse.ArgumentParser(prog="python -m dfqsam.bench.products", description=__doc__)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--runs", type=int, default=15)
+    options.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
+    given = options.parse_args(arguments)
+    try:
+        found = compare(SHAPES, given.threads, given.runs)
+    except DfqsamError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    print(markdown(found))
+    if given.output is not None:
+        document = {"machine": machine(given.threads), "runs": given.runs, "shapes": found}
+        given.output.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
