@@ -52,13 +52,13 @@ def part(mask: Mask, before: Mask) -> Mask:
 
 
 def box_of(mask: Mask, margin: float, share: float) -> Box:
-    """The box around a mask that is not empty, wider on each side by ``margin`` pixels and by ``share`` of its side,
-    within the picture."""
+    """The box around a mask that is not empty, within the picture, wider on each side by ``margin`` pixels or by
+    ``share`` of the picture's longer side, whichever is more."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x0, x1, y0, y1 = float(columns[0]), float(columns[-1] + 1), float(rows[0]), float(rows[-1] + 1)
-    wide, high = margin + share * (x1 - x0), margin + share * (y1 - y0)
-    return max(0.0, x0 - wide), max(0.0, y0 - high), min(float(width), x1 + wide), min(float(height), y1 + high)
+    more = max(margin, share * max(mask.shape))
+    return max(0.0, x0 - more), max(0.0, y0 - more), min(float(width), x1 + more), min(float(height), y1 + more)
 
 
 def verdict(mask: Mask, before: Mask, quality: float, largest: int, rules: Propagation) -> Stop | None:

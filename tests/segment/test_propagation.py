@@ -269,7 +269,7 @@ def test_the_box_of_a_mask():
     mask[2:6, 3:13] = True
     assert box_of(mask, 0, 0) == (3, 2, 13, 6)
     assert box_of(mask, 1, 0) == (2, 1, 14, 7)
-    assert box_of(mask, 0, 0.5) == (0, 0, 18, 8)
+    assert box_of(mask, 1, 0.1) == (1, 0, 15, 8)  # 2 pixels of 20
 
 
 def test_the_verdict_on_a_mask():
