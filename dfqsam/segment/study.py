@@ -160,6 +160,7 @@ def segment_study(
     """Segment objects of a study, each from a box on one slice, followed through the stack in both directions.
 
     Every slice goes through the encoder once, however many objects lie on it. Prompts are checked before the first.
+    Where masks overlap the later prompt holds, so give large objects before small ones.
 
     Args:
         predictor: a bundle made ready; see :class:`dfqsam.segment.Segmenter` for what is needed of it.
