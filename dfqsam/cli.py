@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dfqsam import __version__, cli_evaluate, cli_judgement
+from dfqsam import __version__, cli_evaluate, cli_judgement, cli_segment
 from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
 from dfqsam.errors import DfqsamError, InputError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer()
 app.add_typer(models_app, name="models", invoke_without_command=True)
+app.command()(cli_segment.segment)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.accept)
 app.command()(cli_judgement.judgements)
@@ -233,59 +234,6 @@ def experiment(
         _print_json(cells)
     else:
         print(table)
-
-
-def _numbers(text: str, count: int, what: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != count:
-        raise InputError(f"{what} {text!r} is not understood; give {count} numbers with commas between, in pixels.")
-    return values
-
-
-@app.command()
-def segment(
-    paths: Annotated[list[Path], typer.Argument(metavar="[BUNDLE] IMAGE", help="A picture; before it, a bundle.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The mask, as PNG.")],
-    box: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 in pixels of the picture.")] = None,
-    point: Annotated[list[str] | None, typer.Option(help="x,y in pixels; may be repeated.")] = None,
-    label: Annotated[list[int] | None, typer.Option(help="1 inside or 0 outside, one for each point.")] = None,
-    overlay: Annotated[Path | None, typer.Option(help="Write the picture with the mask drawn on it.")] = None,
-    force: Annotated[bool, typer.Option(help="Accept prompts that the model was not trained on.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Segment one object in a picture.
-
-    Without a bundle, the 8-bit LiteMedSAM that comes with dfqsam is used.
-
-    Example: dfqsam segment fundus.png --box 870,600,1080,830 -o disc.png --overlay look.png
-    """
-    from dfqsam.assets import shipped_bundle
-    from dfqsam.imaging.raster import read_picture, write_mask, write_picture
-    from dfqsam.runtime import Predictor
-    from dfqsam.runtime.overlay import draw_box, draw_mask
-
-    if len(paths) > 2:
-        raise InputError(f"{len(paths)} paths were given; give a picture, or a bundle and a picture.")
-    picture = read_picture(paths[-1])
-    corners = None if box is None else _numbers(box, 4, "The box")
-    coords = [_numbers(text, 2, "The point") for text in point or []] or None
-    labels = None if coords is None else (label or [1] * len(coords))
-    predictor = Predictor(paths[0] if len(paths) == 2 else shipped_bundle(), force_prompts=force)
-    predictor.check_prompt(picture.shape[:2], coords, labels, corners)
-    predictor.set_image(picture)
-    masks, quality, _ = predictor.predict(coords, labels, corners)
-    write_mask(output, masks[0])
-    if overlay:
-        drawn = draw_mask(picture, masks[0])
-        write_picture(overlay, drawn if corners is None else draw_box(drawn, corners))
-    area, iou = int(masks[0].sum()), float(quality[0])
-    if as_json:
-        _print_json({"mask": str(output), "pixels": area, "predicted_iou": iou})
-    else:
-        print(f"{output}: {area} pixels, predicted IoU {iou:.2f}")
 
 
 @app.command()

@@ -30,8 +30,10 @@ MAY_IMPORT = {
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
+    "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", *NUMPY_ONLY},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
     "judgement": {"", "errors", "judgement"},
+    "cli_segment": LEAVES | {"segment", "runtime", "imaging", "assets"},
     "cli_evaluate": LEAVES | {"evaluate"},
     "cli_judgement": LEAVES | {"judgement"},
 }
@@ -46,6 +48,8 @@ TORCH_FREE = (
     "runtime",
     "bench",
     "imaging",
+    "segment",
+    "cli_segment",
     "evaluate",
     "judgement",
     "cli_evaluate",
@@ -115,12 +119,13 @@ def run(code: str, **environment: str) -> str:
 
 def test_the_runtime_and_the_command_line_load_without_torch():
     heavy = {"torch", "onnx", "scipy", "matplotlib", "nibabel"}
-    code = f"import dfqsam.runtime, dfqsam.cli, dfqsam.evaluate.run, sys; print({{*sys.modules}} & {heavy})"
+    rooms = "dfqsam.runtime, dfqsam.cli, dfqsam.segment.batch, dfqsam.evaluate.run"
+    code = f"import {rooms}, sys; print({{*sys.modules}} & {heavy})"
     assert run(code).strip() == "set()"
 
 
-def test_imaging_loads_without_the_extra_for_studies():
-    code = f"import dfqsam.imaging, sys; print({{*sys.modules}} & {STUDIES})"
+def test_imaging_and_segment_load_without_the_extra_for_studies():
+    code = f"import dfqsam.imaging, dfqsam.segment.batch, sys; print({{*sys.modules}} & {STUDIES})"
     assert run(code).strip() == "set()"
 
 

@@ -95,6 +95,10 @@ class Predictor:
         (embedding,) = self._encoder.run(["embedding"], {"image": np.ascontiguousarray(seen)})
         self._embedding, self._shape = np.asarray(embedding), rgb.shape[:2]
 
+    def set_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
+        """Set a picture of ``shape`` (height, width) again, by what :attr:`embedding` was for it."""
+        self._embedding, self._shape = embedding, shape
+
     def predict(
         self,
         point_coords: ArrayLike | None = None,

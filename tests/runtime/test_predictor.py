@@ -96,3 +96,15 @@ def test_every_shape_of_picture_works(predictor):
 def test_a_bundle_without_full_precision_graphs_says_so(predictor):
     with pytest.raises(BundleError, match=r"encoder_fp32\.onnx"):
         Predictor(predictor.bundle, full_precision=True)
+
+
+def test_a_picture_is_set_again_by_its_embedding(predictor):
+    picture = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
+    predictor.set_image(picture)
+    box = [10, 5, 60, 40]
+    kept, (first, _, _) = predictor.embedding, predictor.predict(box=box)
+    predictor.set_image(np.zeros((33, 44), np.uint8))
+    predictor.predict(box=[1, 1, 20, 20])
+    predictor.set_embedding(kept, (50, 70))
+    again, _, _ = predictor.predict(box=box)
+    np.testing.assert_array_equal(first, again)
