@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slow lint asset table clean
+.PHONY: demo test test-slow fuzz lint asset table clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,10 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not fuzz"
+
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m pytest -m fuzz
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

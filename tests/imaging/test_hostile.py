@@ -114,6 +114,7 @@ def test_mutated_studies_never_crash(tmp_path, kind, data):
 
 
 @pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", SOUND)
 @settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
