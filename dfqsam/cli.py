@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dfqsam import __version__, cli_evaluate
+from dfqsam import __version__, cli_app, cli_evaluate
 from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
 from dfqsam.errors import DfqsamError, InputError
 
@@ -27,6 +27,7 @@ models_app = typer.Typer()
 app.add_typer(models_app, name="models", invoke_without_command=True)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.accept)
+app.command()(cli_app.app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
