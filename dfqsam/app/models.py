@@ -157,14 +157,15 @@ class Library:
         """
         self.cache = EmbeddingCache() if limit is None else EmbeddingCache(limit)
         encoding = threading.Lock()
-        full: dict[str, Model] = {}
+        full: dict[object, Model] = {}
         choices: dict[str, Choice] = {}
         for path in bundle_folders(settings.bundles):
             bundle = open_bundle(path)
             holder, why = _full(bundle, settings.reference)
             reference = None
             if holder is not None:
-                key = holder.manifest.files[FULL[0]].sha256
+                manifest = holder.manifest
+                key = (*(manifest.files[name].sha256 for name in FULL), manifest.prompts, manifest.model)
                 reference = full.setdefault(key, Model(holder, True, self.cache, encoding))
             name = f"{bundle.manifest.model.title} {bundle.manifest.profile}"
             name = name if name not in choices else f"{name} ({bundle.sha256[:8]})"

@@ -90,6 +90,9 @@ def test_full_precision_graphs_that_are_the_same_are_loaded_once(tmp_path):
     one, two = toy_bundle(tmp_path / "one", 1), toy_bundle(tmp_path / "two", 2)
     first, second = Library(Settings((one.path, two.path))).choices.values()
     assert first.full is second.full
+    other = toy_bundle(tmp_path / "other", 2, prompts=("box", "point"))
+    first, second = Library(Settings((one.path, other.path))).choices.values()
+    assert first.full is not second.full  # the same graphs, but what they understand is told by their bundle
 
 
 def test_a_click_is_refused_by_a_model_of_boxes_and_taken_by_one_of_clicks(tmp_path):
