@@ -89,7 +89,7 @@ def cards(one: Figures, pair: Pair, choice: Choice) -> str:
     made = []
     if pair.full is not None:
         made.append(_card("Agreement (Dice)", NONE if one.dice is None else f"{one.dice:.3f}", "of both masks"))
-        made.append(_card("Outlines apart (HD95)", _distance(one), "95 % are closer"))
+        made.append(_card("Distance (HD95)", _distance(one), "of the outlines"))
         made.append(_card("Area, full precision", area(one.full_area, one.unit)))
     change = ""
     if one.full_area:
@@ -99,7 +99,7 @@ def cards(one: Figures, pair: Pair, choice: Choice) -> str:
         made.append(_time("Time, full precision", pair.full.encoder, pair.full.decoder))
     made.append(_time("Time, quantized", pair.quantized.encoder, pair.quantized.decoder))
     size = megabytes(choice.quantized)
-    made.append(_card("Model size", size, "" if choice.full is None else f"full precision {megabytes(choice.full)}"))
+    made.append(_card("Model size", size, "" if choice.full is None else f"full: {megabytes(choice.full)}"))
     return f'{STYLE}<div class="dqf">{"".join(made)}</div>'
 
 

@@ -139,8 +139,6 @@ def show() -> None:
         "Open a study, draw a box around something, and see the mask of the full-precision model, that of the "
         "quantized one, and where they differ."
     )
-    st.subheader("Try it on a drawing", anchor=False)
-    _samples()
     root = current().studies
     columns = st.columns(1 if root is None else 2, gap="large")
     with columns[0]:
@@ -151,3 +149,5 @@ def show() -> None:
         with columns[1]:
             st.subheader("From the server", anchor=False)
             _browse(root)
+    st.subheader("Or try it on a drawing", anchor=False)
+    _samples()

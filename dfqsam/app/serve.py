@@ -8,7 +8,7 @@ from typing import Any
 
 from dfqsam.app.settings import Settings, use
 
-UPLOAD_MB = 512
+UPLOAD_MB = 500
 MAIN = Path(__file__).with_name("main.py")
 
 # Calm colours that keep their contrast in both themes; nothing is fetched for them.

@@ -71,9 +71,9 @@ def controls(work: Work) -> None:
         st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
         st.subheader("Picture", anchor=False)
         if len(work.planes) > 1:
-            work.plane = st.selectbox(
-                "Plane", work.planes, index=work.planes.index(work.plane), format_func=lambda one: PLANES[one]
-            )
+            key = f"plane {work.number}"
+            st.session_state.setdefault(key, work.plane)
+            work.plane = st.selectbox("Plane", work.planes, key=key, format_func=lambda one: PLANES[one])
         st.session_state["shown window"] = _window(work)
         st.subheader("Masks", anchor=False)
         mode = st.segmented_control("Masks as", ["contour", "fill"], default="contour", required=True, width="stretch")

@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_runtime_and_the_pages_are_kept(browser, ad
         masks.append(np.asarray(predictor.predict(box=LIVER)[0][0], bool))
     assert visitor.figure("Agreement (Dice)") == f"{dice(*masks):.3f}"
     apart = surface(*masks, view.spacing).hd95
-    assert visitor.figure("Outlines apart (HD95)") == f"{apart:.2f} mm"
+    assert visitor.figure("Distance (HD95)") == f"{apart:.2f} mm"
     assert visitor.figure("Area, quantized") == f"{masks[1].sum() * 1.4**2 / 100:.1f} cm²"
     visitor.drag(LESION[:2], LESION[2:])
     state = visitor.settled(2)

@@ -16,7 +16,7 @@ SAFE = {
     "server.enableXsrfProtection": True,
     "server.enableCORS": True,
     "server.enableStaticServing": False,
-    "server.maxUploadSize": 512,
+    "server.maxUploadSize": 500,
     "server.enableAgentApi": False,
     "browser.gatherUsageStats": False,
     "browser.serverAddress": "localhost",
@@ -79,7 +79,7 @@ print(json.dumps([{{name: config.get_option(name) for name in {list(SAFE)}}}, Mu
 """
     options, spool, heavy = json.loads(run(code, tmp_path))
     assert options == SAFE
-    assert spool > 512 << 20
+    assert spool > 500 << 20
     assert heavy == []
 
 
