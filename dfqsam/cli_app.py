@@ -24,6 +24,9 @@ def app(
     address: Annotated[
         str, typer.Option(help="To listen on. Anything but 127.0.0.1 needs a proxy with TLS and login in front.")
     ] = "127.0.0.1",
+    name: Annotated[
+        str | None, typer.Option(help="Of the proxy in front, as people type it: viewer.hospital.example.")
+    ] = None,
 ) -> None:
     """Start the viewer: draw a box on a study, and compare the masks of both models in the browser.
 
@@ -35,4 +38,4 @@ def app(
     from dfqsam.app.serve import serve
     from dfqsam.app.settings import Settings
 
-    serve(Settings(tuple(bundle or ()), reference, studies), address, port)
+    serve(Settings(tuple(bundle or ()), reference, studies), address, port, name)

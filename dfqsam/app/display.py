@@ -62,7 +62,7 @@ def reduced_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return _reduced(mask.astype(np.uint8) * 255) >= 128
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)  # of at most 12 MB each, and their PNG
 def _encoded(data: bytes, shape: tuple[int, ...]) -> str:
     picture = np.frombuffer(data, np.uint8).reshape(shape)
     grey = bool((picture[..., 0] == picture[..., 1]).all() and (picture[..., 1] == picture[..., 2]).all())

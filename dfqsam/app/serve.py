@@ -24,24 +24,30 @@ THEME = {
 }
 
 
-def options(address: str = "127.0.0.1", port: int = 8501) -> dict[str, Any]:
+def options(address: str = "127.0.0.1", port: int = 8501, name: str | None = None) -> dict[str, Any]:
     """Streamlit's options by name; given as flags, they count before files and environment variables.
 
-    An address is always set, so that Streamlit does not ask a service on the internet for one.
+    An address is always set, so that Streamlit does not ask a service on the internet for one. WebSockets are accepted
+    under the names of this machine and ``name``, that of a proxy in front; no other site can open one through a
+    visitor's browser.
     """
+    own = "localhost" if address == "127.0.0.1" else address
+    hosts = list(dict.fromkeys([own, address, *([] if name is None else [name])]))
     return {
         "server.address": address,
         "server.port": port,
         "server.headless": True,
         "server.enableXsrfProtection": True,
         "server.enableCORS": True,
+        "server.allowedHosts": hosts,
+        "server.corsAllowedOrigins": [] if name is None else [f"https://{name}"],
         "server.enableStaticServing": False,
         "server.maxUploadSize": UPLOAD_MB,
         "server.fileWatcherType": "none",
         "server.enableAgentApi": False,
         "server.showEmailPrompt": False,
         "browser.gatherUsageStats": False,
-        "browser.serverAddress": "localhost" if address == "127.0.0.1" else address,
+        "browser.serverAddress": own,
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "client.toolbarMode": "viewer",
@@ -58,7 +64,16 @@ def keep_uploads_in_memory() -> None:
     MultiPartParser.spool_max_size = (UPLOAD_MB + 1) << 20
 
 
-def prepare(settings: Settings, address: str = "127.0.0.1", port: int = 8501) -> dict[str, Any]:
+def ask_nobody_for_an_address() -> None:
+    """Streamlit would ask a service on the internet for its own address when a page of another origin connects."""
+    from streamlit import net_util
+
+    net_util.get_external_ip = lambda: None
+
+
+def prepare(
+    settings: Settings, address: str = "127.0.0.1", port: int = 8501, name: str | None = None
+) -> dict[str, Any]:
     """Make everything ready but the server; returns the options in force, as Streamlit's flags.
 
     Raises:
@@ -75,12 +90,13 @@ def prepare(settings: Settings, address: str = "127.0.0.1", port: int = 8501) ->
     use(settings)
     shared(settings)
     keep_uploads_in_memory()
-    flags = {name.replace(".", "_"): value for name, value in options(address, port).items()}
+    ask_nobody_for_an_address()
+    flags = {option.replace(".", "_"): value for option, value in options(address, port, name).items()}
     bootstrap.load_config_options(flags)
     return flags
 
 
-def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501) -> None:
+def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501, name: str | None = None) -> None:
     """Run the viewer until it is stopped.
 
     Raises:
@@ -89,6 +105,6 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501) -> N
     """
     from streamlit.web import bootstrap
 
-    flags = prepare(settings, address, port)
+    flags = prepare(settings, address, port, name)
     print(f"The viewer runs at http://{'localhost' if address == '127.0.0.1' else address}:{port}", file=sys.stderr)
     bootstrap.run(str(MAIN), False, [], flags)

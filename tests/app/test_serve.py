@@ -83,6 +83,25 @@ print(json.dumps([{{name: config.get_option(name) for name in {list(SAFE)}}}, Mu
     assert heavy == []
 
 
+def test_other_origins_are_refused_without_asking_anybody(tmp_path):
+    code = """
+import json, sys
+asked = []
+sys.addaudithook(lambda event, args: asked.append(event) if event in ("socket.getaddrinfo", "urllib.Request") else None)
+from dfqsam.app.serve import prepare
+from dfqsam.app.settings import Settings
+prepare(Settings(), name="viewer.hospital.example")
+from streamlit import config
+from streamlit.web.server.server_util import is_url_from_allowed_origins as allowed
+places = ["http://localhost:8501", "https://viewer.hospital.example", "https://evil.example", "https://hospital.example"]
+print(json.dumps([[allowed(place) for place in places], asked, config.get_option("server.allowedHosts")]))
+"""
+    allowed, asked, hosts = json.loads(run(code, tmp_path))
+    assert allowed == [True, True, False, False]
+    assert asked == []
+    assert hosts == ["localhost", "127.0.0.1", "viewer.hospital.example"]
+
+
 def test_starting_asks_no_service_for_an_address(tmp_path):
     code = """
 import socket, sys, threading, time
