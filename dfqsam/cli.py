@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dfqsam import __version__, cli_evaluate, cli_judgement, cli_segment
+from dfqsam import __version__, cli_app, cli_evaluate, cli_judgement, cli_segment
 from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
 from dfqsam.errors import DfqsamError, InputError
 
@@ -29,6 +29,7 @@ app.command()(cli_segment.segment)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.accept)
 app.command()(cli_judgement.judgements)
+app.command()(cli_app.app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

@@ -7,3 +7,11 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DFQSAM_CACHE", str(tmp_path_factory.mktemp("checkpoints")))
         yield
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end what no test of this machine has seen."""
+    from tests.app.browser import CHROMIUM, MISSING
+
+    if CHROMIUM is None:
+        terminalreporter.write_line(MISSING, yellow=True)

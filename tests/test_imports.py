@@ -36,6 +36,8 @@ MAY_IMPORT = {
     "cli_segment": LEAVES | {"segment", "runtime", "imaging", "assets"},
     "cli_evaluate": LEAVES | {"evaluate"},
     "cli_judgement": LEAVES | {"judgement"},
+    "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
+    "cli_app": LEAVES | {"app"},
 }
 TORCH_FREE = (
     "errors",
@@ -54,12 +56,18 @@ TORCH_FREE = (
     "judgement",
     "cli_evaluate",
     "cli_judgement",
+    "app",
+    "cli_app",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
 EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "bench": {"matplotlib"}}
+
+
+# Of the viewer, only what draws the page knows Streamlit; models, masks, figures and prompts are tested without it.
+STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py"}
 
 
 def imports(path: Path) -> set[str]:
@@ -87,6 +95,17 @@ def test_rooms_import_downwards_only(path):
             assert allowed, f"{room} may not import {name}"
         elif room in TORCH_FREE and str(path.relative_to(PACKAGE)) not in BY_HAND:
             assert name.split(".")[0] not in HEAVY - EXTRAS.get(room, set())
+
+
+def test_only_the_pages_know_streamlit():
+    known = {path for path in modules() if any(name.split(".")[0] == "streamlit" for name in imports(path))}
+    assert known <= {PACKAGE / "app" / name for name in STREAMLIT}
+
+
+def test_the_viewer_loads_without_torch():
+    names = sorted(path.stem for path in (PACKAGE / "app").glob("*.py") if path.stem not in ("__init__", "main"))
+    code = f"import sys, importlib; [importlib.import_module('dfqsam.app.' + name) for name in {names}]"
+    assert run(code + "; print({*sys.modules} & {'torch', 'onnx', 'segment_anything', 'monai'})").strip() == "set()"
 
 
 @pytest.mark.parametrize("name", sorted(BY_HAND))

@@ -96,8 +96,18 @@ class Predictor:
         self._embedding, self._shape = np.asarray(embedding), rgb.shape[:2]
 
     def set_embedding(self, embedding: Floats, shape: tuple[int, int]) -> None:
-        """Set a picture of ``shape`` (height, width) again, by what :attr:`embedding` was for it."""
-        self._embedding, self._shape = embedding, shape
+        """Go on with what :attr:`embedding` was for a picture of ``shape`` (height, width), without encoding it again.
+
+        Raises:
+            InputError: for anything but 1 x C x E x E finite numbers of float32, or an empty picture.
+        """
+        self.reset_image()
+        values = np.asarray(embedding)
+        square = values.ndim == 4 and len(values) == 1 and values.shape[2] == values.shape[3]
+        if not square or values.dtype != np.float32 or not np.isfinite(values).all():
+            raise InputError(f"The embedding has shape {values.shape}; give what a predictor's embedding was.")
+        geometry.resized_shape(*shape, self.image_size)
+        self._embedding, self._shape = values, (shape[0], shape[1])
 
     def predict(
         self,

@@ -1,0 +1,153 @@
+"""What one person works on: a study, where in it, what was drawn, and the masks that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfqsam.app.compare import Pair, segment
+from dfqsam.app.models import Answer, Choice
+from dfqsam.app.prompts import Prompts, Target, parse
+from dfqsam.errors import InputError
+from dfqsam.imaging import Plane, View, Volume, Window
+
+Place = tuple[str, int]  # plane and slice
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A mask at a bit a pixel, with its times."""
+
+    bits: NDArray[np.uint8]
+    shape: tuple[int, int]
+    encoder: float
+    decoder: float
+
+    @classmethod
+    def of(cls, answer: Answer) -> _Packed:
+        height, width = answer.mask.shape
+        return cls(np.packbits(answer.mask), (height, width), answer.encoder, answer.decoder)
+
+    def answer(self) -> Answer:
+        flat = np.unpackbits(self.bits, count=self.shape[0] * self.shape[1])
+        return Answer(flat.reshape(self.shape).astype(bool), self.encoder, self.decoder)
+
+
+@dataclass
+class Work:
+    """A study that is open in one session.
+
+    Args:
+        name: of the study, for the person who opened it.
+        volume: its voxels.
+        number: how many studies this session has opened before; sets what belongs to one apart from the next.
+    """
+
+    name: str
+    volume: Volume
+    number: int = 0
+    plane: Plane = "stored"
+    prompts: dict[Place, Prompts] = field(default_factory=dict)
+    _masks: dict[tuple[str, Place], dict[Target, tuple[_Packed, _Packed | None]]] = field(default_factory=dict)
+    _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plane = self.volume.natural_plane
+
+    @property
+    def view(self) -> View:
+        """Of the plane that is shown."""
+        return self.volume.view(self.plane)
+
+    @property
+    def planes(self) -> list[Plane]:
+        """Those that may be chosen: by name where the patient's orientation is known, and there are slices to cut."""
+        if self.volume.affine is None or self.volume.shape[0] == 1:
+            return ["stored"]
+        named: list[Plane] = ["axial", "coronal", "sagittal"]
+        return ["stored", *named] if self.volume.natural_plane == "stored" else named
+
+    def epoch(self, k: int) -> str:
+        """Names study, plane and slice for the component."""
+        return f"{self.number}/{self.plane}/{k}"
+
+    def drawn(self, k: int) -> Prompts:
+        """The prompts on slice ``k`` of the plane that is shown."""
+        return self.prompts.get((self.plane, k), Prompts())
+
+    def take(self, document: Any) -> None:
+        """Keep what the component sent, for the slice it was drawn on; what was drawn on another study is dropped.
+
+        Raises:
+            InputError: for prompts that are not understood.
+        """
+        epoch = document.get("epoch") if isinstance(document, dict) else None
+        parts = epoch.split("/") if isinstance(epoch, str) else []
+        if len(parts) != 3 or parts[0] != str(self.number) or parts[1] not in self.planes or not parts[2].isdecimal():
+            return
+        view, k = self.volume.view(parts[1]), int(parts[2])
+        if k < view.count:
+            self.prompts[parts[1], k] = parse(document, view.shape)
+
+    def answers(self, choice: Choice, k: int, picture: NDArray[np.uint8], window: Window | None) -> list[Pair]:
+        """The masks of all objects on slice ``k``; only what has changed is computed.
+
+        Args:
+            choice: the bundle.
+            k: slice of the plane that is shown.
+            picture: of the slice, H x W x 3 uint8.
+            window: that the picture was made with; masks of another one are made anew.
+
+        Raises:
+            InputError: for a prompt that the model was not trained on.
+        """
+        key = (choice.name, (self.plane, k))
+        if key in self._masks and self._seen[key] != window:
+            del self._masks[key]
+        before = self._masks.get(key, {})
+        now: dict[Target, tuple[_Packed, _Packed | None]] = {}
+        for target in self.drawn(k).targets:
+            if target not in before:
+                pair = segment(choice, picture, target)
+                packed = _Packed.of(pair.quantized), None if pair.full is None else _Packed.of(pair.full)
+                before = {**before, target: packed}
+            now[target] = before[target]
+        self._masks[key], self._seen[key] = now, window
+        return self._pairs(key, self.drawn(k).targets)
+
+    def _pairs(self, key: tuple[str, Place], targets: Sequence[Target]) -> list[Pair]:
+        found = [self._masks[key][target] for target in targets]
+        return [Pair(one.answer(), None if two is None else two.answer()) for one, two in found]
+
+    def all_masks(
+        self, choice: Choice, window: Window | None, full: bool = False
+    ) -> dict[int, list[NDArray[np.bool_]]]:
+        """The masks of every slice of the shown plane that was drawn on, as they were seen; what this bundle has not
+        answered yet is computed.
+
+        Raises:
+            InputError: when the full-precision masks are asked for and there are none, and as :meth:`answers`.
+        """
+        found: dict[int, list[NDArray[np.bool_]]] = {}
+        for (plane, k), prompts in sorted(self.prompts.items()):
+            if plane != self.plane or not prompts.targets:
+                continue
+            key = (choice.name, (plane, k))
+            if all(target in self._masks.get(key, {}) for target in prompts.targets):
+                pairs = self._pairs(key, prompts.targets)
+            else:
+                pairs = self.answers(choice, k, self.volume.picture(k, self.view, window), window)
+            found[k] = [self._one(pair, full) for pair in pairs]
+        return found
+
+    @staticmethod
+    def _one(pair: Pair, full: bool) -> NDArray[np.bool_]:
+        if not full:
+            return pair.quantized.mask
+        if pair.full is None:
+            raise InputError("This bundle has no full-precision model; save the quantized mask.")
+        return pair.full.mask

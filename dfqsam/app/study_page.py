@@ -1,0 +1,193 @@
+"""An open study: how it is shown, the panels to draw on, the figures, and the mask to take away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit.components.v2 import component
+
+from dfqsam.app import cards, display, save
+from dfqsam.app.compare import figures, prepare
+from dfqsam.app.component import HTML, NAME, script, style
+from dfqsam.app.models import Ahead, Choice
+from dfqsam.app.session import Work
+from dfqsam.errors import DfqsamError
+from dfqsam.imaging import PRESETS, Volume, Window
+
+CUSTOM = "own"
+PLANES = {"stored": "as stored", "axial": "axial", "coronal": "coronal", "sagittal": "sagittal"}
+
+_picture = component(NAME, html=HTML, css=style(), js=script())
+
+
+def _close() -> None:
+    st.session_state.pop("work", None)
+
+
+def _windows(volume: Volume) -> dict[str, Window]:
+    """Those to choose from, the first being the one to begin with."""
+    found = {one.name or f"of the file ({number})": one for number, one in enumerate(volume.windows, start=1)}
+    if volume.hounsfield:
+        found |= PRESETS
+    return {**found, "automatic": volume.window("percentiles")}
+
+
+def _window(work: Work) -> Window | None:
+    """Presets and sliders; None for a picture in colour."""
+    volume = work.volume
+    if volume.colour:
+        return None
+    known = _windows(volume)
+    names = (f"window {work.number}", f"centre {work.number}", f"width {work.number}")
+    low, high = float(np.nanmin(volume.array)), float(np.nanmax(volume.array))
+    span = max(high - low, 1e-3)
+    step = 1.0 if span > 50 else span / 200
+
+    def preset() -> None:
+        chosen = known[st.session_state[names[0]]]
+        for name, value in zip(names[1:], (chosen.centre, chosen.width), strict=True):
+            st.session_state[name] = float(value)
+
+    if names[1] not in st.session_state:
+        st.session_state[names[0]] = next(iter(known))
+        preset()
+    st.selectbox("Window", list(known), key=names[0], on_change=preset)
+    centre, width = st.session_state[names[1]], st.session_state[names[2]]
+    written = "%d" if step == 1 else None
+    centre = st.slider("Centre", min(low, centre), max(high, centre), key=names[1], step=step, format=written)
+    width = st.slider("Width", min(step, width), max(2 * span, width), key=names[2], step=step, format=written)
+    base = known[st.session_state[names[0]]]
+    if abs(centre - base.centre) <= step / 2 and abs(width - base.width) <= step / 2:
+        return base
+    return Window(centre, width, "LINEAR_EXACT", CUSTOM)
+
+
+def controls(work: Work) -> None:
+    """The side bar of an open study; its choices are kept in the session."""
+    with st.sidebar:
+        st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
+        st.subheader("Picture", anchor=False)
+        if len(work.planes) > 1:
+            key = f"plane {work.number}"
+            st.session_state.setdefault(key, work.plane)
+            work.plane = st.selectbox("Plane", work.planes, key=key, format_func=lambda one: PLANES[one])
+        st.session_state["shown window"] = _window(work)
+        st.subheader("Masks", anchor=False)
+        mode = st.segmented_control("Masks as", ["contour", "fill"], default="contour", required=True, width="stretch")
+        opacity = st.slider("Opacity of areas", 0, 100, 45, step=5, format="%d %%")
+        st.session_state["look"] = display.Look(mode or "contour", opacity / 100)
+
+
+def _facts(volume: Volume) -> str:
+    slices, rows, columns = volume.shape
+    size = f"{columns} x {rows} pixels" + (f", {slices} slices" if slices > 1 else "")
+    spacing = volume.spacing
+    if spacing is not None:
+        size += f" · {spacing[2]:.3g} x {spacing[1]:.3g} mm" + (f", every {spacing[0]:.3g} mm" if spacing[0] else "")
+    return f"{volume.modality} · {size}" if volume.modality else size
+
+
+def _slice(work: Work) -> int:
+    """Which slice is shown, from 0 on."""
+    count = work.view.count
+    if count == 1:
+        return 0
+    key = _slice_key(work)
+    if key not in st.session_state:
+        st.session_state[key] = count // 2 + 1
+    return st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
+
+
+def _slice_key(work: Work) -> str:
+    return f"slice {work.number} {work.plane}"
+
+
+def _heard(work: Work, key: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What to do when prompts were drawn, and when another slice was asked for."""
+
+    def prompts() -> None:
+        try:
+            work.take(st.session_state[key].get("prompts"))
+        except DfqsamError as error:
+            st.session_state["refused"] = str(error)
+
+    def other_slice() -> None:
+        asked: Any = st.session_state[key].get("slice")
+        index = asked.get("index") if isinstance(asked, dict) else None
+        if type(index) is int and 0 <= index < work.view.count:
+            st.session_state[_slice_key(work)] = index + 1
+
+    return prompts, other_slice
+
+
+def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
+    drawn = any(plane == work.plane and prompts.targets for (plane, _), prompts in work.prompts.items())
+    kinds = save.kinds(work.volume)
+    columns = st.columns([1.4, 1.4, 1.2, 3], vertical_alignment="bottom")
+    kind = columns[0].selectbox("Save the mask as", kinds, key=f"kind {work.number}")
+    options = ["quantized"] if choice.full is None else ["quantized", "full precision"]
+    which = columns[1].selectbox("of", options, key=f"which {choice.name}")
+    name, mime = save.KINDS[kind]
+    view = work.view
+
+    def made() -> bytes:
+        return save.file_bytes(
+            kind, work.volume, view, work.all_masks(choice, window, full=which == "full precision"), k
+        )
+
+    columns[2].download_button(
+        "Download", made, name, mime, icon=":material/download:", on_click="ignore", disabled=not drawn, width="stretch"
+    )
+
+
+@st.fragment
+def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
+    window: Window | None = st.session_state["shown window"]
+    k = _slice(work)
+    view = work.view
+    picture = work.volume.picture(k, view, window)
+    key = f"picture {work.number}"
+    prompts, other_slice = _heard(work, key)
+    refused = st.session_state.pop("refused", None)
+    try:
+        pairs = work.answers(choice, k, picture, window)
+    except DfqsamError as error:
+        pairs, refused = [], str(error)
+    drawn = work.drawn(k)
+    scene = display.scene(
+        picture,
+        view,
+        k,
+        work.epoch(k),
+        drawn,
+        display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})"),
+        st.session_state["look"],
+        choice.prompts,
+        cards.understood(choice),
+    )
+    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice)
+    if refused:
+        st.error(refused, icon=":material/error:")
+    if pairs:
+        found = [figures(work.volume, view, pair) for pair in pairs]
+        at = max(drawn.selected, 0)
+        st.html(cards.cards(found[at], pairs[at], choice) + cards.table(found, at))
+    _save(work, choice, window, k)
+    # So that the first box on this slice is answered without waiting for the encoders.
+    ahead.ask(key + str(id(work)), lambda: prepare(choice, picture))
+
+
+def show(work: Work, choice: Choice, ahead: Ahead) -> None:
+    """The study."""
+    st.markdown(f"**{_escaped(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
+    for note in work.volume.notes:
+        st.caption(note)
+    _compare(work, choice, ahead)
+
+
+def _escaped(text: str) -> str:
+    """A file's name as Markdown that means nothing but its letters."""
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$&" else letter for letter in text)

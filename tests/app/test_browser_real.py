@@ -1,0 +1,105 @@
+"""LiteMedSAM in both precisions, in a real browser: figures against the runtime's own, and pictures of the pages."""
+
+import numpy as np
+import pytest
+
+from dfqsam.app.samples import abdomen
+from dfqsam.assets import shipped_bundle
+from dfqsam.bundle import Bundle, open_bundle, write_bundle
+from dfqsam.evaluate.metrics import dice, surface
+from dfqsam.runtime import Predictor
+from tests.app.browser import CHROMIUM, MISSING, Visitor, viewer
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
+LIVER, LESION = (34, 74, 142, 160), (58, 96, 95, 129)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    """The shipped bundle, with LiteMedSAM in full precision added."""
+    from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+    from dfqsam.export.trace import export_decoder, export_encoder
+    from dfqsam.sam.known import get_model
+    from dfqsam.sam.model import load_sam
+
+    sam = load_sam(get_model("lite-medsam"))
+    shipped = open_bundle(shipped_bundle())
+    manifest = shipped.manifest
+    files = {name: shipped.read(name) for name in manifest.files}
+    encoder = export_encoder(EncoderGraph(sam.encoder, sam.normalise), sam.family.image_size, plain=True)
+    decoder = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
+    files["encoder_fp32.onnx"] = encoder.SerializeToString(deterministic=True)
+    files["decoder_fp32.onnx"] = decoder.SerializeToString(deterministic=True)
+    return write_bundle(
+        tmp_path_factory.mktemp("viewer") / "bundle",
+        files,
+        model=vars(manifest.model),
+        preprocessing=manifest.preprocessing,
+        prompts=manifest.prompts,
+        profile=manifest.profile,
+        quantization=manifest.quantization,
+        calibration=manifest.calibration,
+        provenance=manifest.provenance,
+        versions=manifest.versions,
+    )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as library:
+        started = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(bundle, tmp_path_factory):
+    with viewer(tmp_path_factory.mktemp("run"), "--bundle", bundle.path, "--bundle", shipped_bundle()) as found:
+        yield found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (1920, 1080)], ids=lambda size: str(size[0]))
+def test_the_figures_are_those_of_the_runtime_and_the_pages_are_kept(browser, address, bundle, theme, size):
+    from playwright.sync_api import expect
+
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
+    visitor = Visitor(context, address)
+    name = f"{theme}-{size[0]}"
+    visitor.shot(f"start-{name}")
+    visitor.page.get_by_role("button", name="Open the CT phantom").click()
+    visitor.settled()
+    visitor.shot(f"open-{name}")
+    visitor.drag(LIVER[:2], LIVER[2:])
+    visitor.settled(1)
+    visitor.shot(f"compare-{name}")
+    volume = abdomen()
+    view = volume.view("axial")
+    picture = volume.picture(12, view)
+    masks = []
+    for full in (True, False):
+        predictor = Predictor(bundle, full_precision=full)
+        predictor.set_image(picture)
+        masks.append(np.asarray(predictor.predict(box=LIVER)[0][0], bool))
+    assert visitor.figure("Agreement (Dice)") == f"{dice(*masks):.3f}"
+    apart = surface(*masks, view.spacing).hd95
+    assert visitor.figure("Distance (HD95)") == f"{apart:.2f} mm"
+    assert visitor.figure("Area, quantized") == f"{masks[1].sum() * 1.4**2 / 100:.1f} cm²"
+    visitor.drag(LESION[:2], LESION[2:])
+    state = visitor.settled(2)
+    assert state["objects"][1]["box"] == list(LESION)
+    visitor.page.get_by_text("fill", exact=True).click()
+    visitor.page.wait_for_timeout(800)
+    visitor.settled(2)
+    visitor.page.mouse.move(5, 5)
+    visitor.shot(f"objects-{name}")
+    visitor.page.get_by_label("Bundle").click()
+    visitor.page.get_by_role("option").last.click()
+    visitor.page.get_by_text("holds no full-precision model").wait_for()
+    expect(visitor.page.locator(".dq canvas")).to_have_count(1, timeout=15_000)
+    visitor.settled(2)
+    visitor.shot(f"alone-{name}")
+    context.close()
+    assert visitor.faults == []
