@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -244,7 +245,8 @@ if __name__ == "__main__":
     script = tmp_path / "parent.py"
     script.write_text(code)
     told = tmp_path / "pid"
-    parent = subprocess.Popen([sys.executable, str(script), str(shipped_bundle()), str(told)])
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    parent = subprocess.Popen([sys.executable, str(script), str(shipped_bundle()), str(told)], env=paths)
     deadline = time.monotonic() + 60
     while not (told.exists() and told.read_text()):
         assert time.monotonic() < deadline
