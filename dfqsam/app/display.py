@@ -76,8 +76,8 @@ def picture_url(picture: NDArray[np.uint8]) -> str:
     return _encoded(shown.tobytes(), shown.shape)
 
 
-def _layer(mask: NDArray[np.bool_], colour: str, filled: bool = False) -> dict[str, Any]:
-    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled}
+def _layer(mask: NDArray[np.bool_], colour: str, filled: bool = False, strong: bool = False) -> dict[str, Any]:
+    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled, "strong": strong}
 
 
 def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, Any]]:
@@ -99,8 +99,8 @@ def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, 
         other = np.logical_or.reduce([two for _, two in both])
         apart = [
             _layer(full & other, BOTH, filled=True),
-            _layer(full & ~other, FULL, filled=True),
-            _layer(other & ~full, QUANTIZED, filled=True),
+            _layer(full & ~other, FULL, filled=True, strong=True),
+            _layer(other & ~full, QUANTIZED, filled=True, strong=True),
         ]
     legend = [[BOTH, "both"], [FULL, "full only"], [QUANTIZED, "quantized only"]]
     return [

@@ -94,8 +94,8 @@ def test_a_nifti_is_opened_a_box_drawn_and_corrected_and_the_mask_saved(visitor,
     check_figures(visitor, full, quantized, 0.32)
     # The difference panel: green where both are, orange where full precision is alone, none outside.
     inside, rim, outside = (visitor.pixels(2, x, y) for x, y in ((30.5, 30.5), (11.5, 30.5), (55.5, 50.5)))
-    for seen, colour in ((inside, (0, 158, 115)), (rim, (230, 159, 0)), (outside, (255, 255, 255))):
-        assert np.allclose(seen, 0.45 * np.array(colour) + 0.55 * 255, atol=3)
+    for seen, colour, alpha in ((inside, (0, 158, 115), 0.45), (rim, (230, 159, 0), 0.95), (outside, (255,) * 3, 1)):
+        assert np.allclose(seen, alpha * np.array(colour) + (1 - alpha) * 255, atol=3)
     # A handle: the lower right corner is taken and let go elsewhere.
     visitor.drag((44, 40), (52, 47))
     assert visitor.settled(2)["objects"] == [{"box": [10, 12, 52, 47], "points": []}]

@@ -18,7 +18,7 @@ export function prepared(layer, width, height) {
     path.moveTo(x0, y0);
     path.lineTo(x1, y1);
   }
-  return { area, path, colour: layer.colour, always: layer.filled };
+  return { area, path, colour: layer.colour, always: layer.filled, strong: layer.strong };
 }
 
 function stroke(pen, path, colour, width, dash = []) {
@@ -35,9 +35,10 @@ function stroke(pen, path, colour, width, dash = []) {
 
 function masks(pen, t, layers, grid, image, style, faded) {
   const matrix = new DOMMatrix([(t.sx * image.width) / grid.width, 0, 0, (t.sy * image.height) / grid.height, t.tx, t.ty]);
-  for (const { area, always } of layers) {
+  for (const { area, always, strong } of layers) {
     if (style.mode !== "fill" && !always) continue;
-    pen.globalAlpha = style.opacity * (faded ? 0.4 : 1);
+    // Where the masks differ is what is looked for: a rim of one pixel has to be seen, however faint areas are.
+    pen.globalAlpha = (strong ? 0.95 : style.opacity) * (faded ? 0.4 : 1);
     pen.drawImage(area, t.tx, t.ty, image.width * t.sx, image.height * t.sy);
   }
   pen.globalAlpha = faded ? 0.4 : 1;
