@@ -6,7 +6,6 @@ import copy
 import hashlib
 import platform
 import shutil
-import tempfile
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
@@ -306,9 +305,14 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
-    with stage("Recording the self-test"), tempfile.TemporaryDirectory() as folder:
-        draft = write(folder, {name: files[name] for name in REQUIRED_FILES})
-        files[SELF_TEST] = make_self_test(draft, probe(size)).to_bytes()
+    target = check_target(output)
+    draft = target.with_name(f".{target.name}.draft")
+    with stage("Recording the self-test"):
+        try:
+            made = write(draft, {name: files[name] for name in REQUIRED_FILES})
+            files[SELF_TEST] = make_self_test(made, probe(size)).to_bytes()
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return write(output, files)
 
 
