@@ -20,8 +20,10 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not slow"
 
+# SLOW: some of them only, as pytest takes them.
+SLOW ?=
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "slow and not fuzz"
+	$(BIN)/python -m pytest -m "slow and not fuzz" $(SLOW)
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest -m fuzz
