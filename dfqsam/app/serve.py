@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+from dfqsam.app.samples import SAMPLES
 from dfqsam.app.settings import Settings, use
 
 UPLOAD_MB = 500
@@ -106,5 +108,7 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501, name
     from streamlit.web import bootstrap
 
     flags = prepare(settings, address, port, name)
+    # The first visitor finds the samples drawn.
+    Thread(target=lambda: [draw() for _, draw in SAMPLES.values()], name="dfqsam-samples", daemon=True).start()
     print(f"The viewer runs at http://{'localhost' if address == '127.0.0.1' else address}:{port}", file=sys.stderr)
     bootstrap.run(str(MAIN), False, [], flags)

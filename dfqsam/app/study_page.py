@@ -69,7 +69,8 @@ def controls(work: Work) -> None:
     """The side bar of an open study; its choices are kept in the session."""
     with st.sidebar:
         st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
-        st.subheader("Picture", anchor=False)
+        if len(work.planes) > 1 or not work.volume.colour:
+            st.subheader("Picture", anchor=False)
         if len(work.planes) > 1:
             key = f"plane {work.number}"
             st.session_state.setdefault(key, work.plane)

@@ -58,7 +58,7 @@ class Visitor:
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
         self.page.set_default_timeout(15_000)
         self.page.goto(address)
-        self.page.get_by_text("Open your own").wait_for()
+        self.page.get_by_role("button", name="Open the ultrasound").wait_for()
 
     def state(self) -> dict[str, Any]:
         """What the component says of itself."""
