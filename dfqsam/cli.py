@@ -6,7 +6,7 @@ import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dfqsam import __version__, cli_app, cli_evaluate, cli_judgement, cli_segment
 from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
+from dfqsam.console import AsJson, print_json, two_columns
 from dfqsam.errors import DfqsamError, InputError
 
 app = typer.Typer(
@@ -30,8 +31,6 @@ app.command()(cli_evaluate.evaluate)
 app.command()(cli_evaluate.accept)
 app.command()(cli_judgement.judgements)
 app.command()(cli_app.app)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def main() -> NoReturn:
@@ -60,17 +59,6 @@ def _options(
 def _need_torch() -> None:
     if find_spec("torch") is None:
         raise InputError("This command needs PyTorch; install it with: pip install 'dfqsam[quantize]'.")
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _two_columns(title: str, rows: dict[str, Any]) -> None:
-    table = Table(title=title, show_header=False, title_justify="left")
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    Console().print(table)
 
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="A .pth or .safetensors file; without one, LiteMedSAM.")]
@@ -130,7 +118,7 @@ def synthesize(
     )
     made = make_images(checkpoint, output, config.quick() if quick else config, family, image_size)
     if as_json:
-        _print_json({"set": str(output), "images": len(made), "sha256": made.sha256, **made.provenance})
+        print_json({"set": str(output), "images": len(made), "sha256": made.sha256, **made.provenance})
     else:
         print(f"{output}: {len(made)} images of {made.images.shape[-1]} px; look at {output / 'sheet.png'}")
 
@@ -190,12 +178,12 @@ def quantize(
     )
     manifest = bundle.manifest
     if as_json:
-        _print_json({"bundle": str(bundle.path), "sha256": manifest.sha256, **json.loads(manifest.to_json())})
+        print_json({"bundle": str(bundle.path), "sha256": manifest.sha256, **json.loads(manifest.to_json())})
         return
     sizes = ", ".join(f"{name} {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items())
     rows = {"model": manifest.model.title, "profile": manifest.profile, "files": sizes}
     rows |= {"calibration": f"{manifest.calibration['images']} images, {manifest.calibration['origin']}"}
-    _two_columns(f"Bundle {bundle.path}", {**rows, "provenance": manifest.provenance["statement"]})
+    two_columns(f"Bundle {bundle.path}", {**rows, "provenance": manifest.provenance["statement"]})
 
 
 @app.command()
@@ -232,7 +220,7 @@ def experiment(
     (output / "table.md").write_text(table := markdown(cells, f"dfqsam experiment DATA -o {output.name}"))
     agreement_chart(cells, output / "agreement.png")
     if as_json:
-        _print_json(cells)
+        print_json(cells)
     else:
         print(table)
 
@@ -269,7 +257,7 @@ def inspect(
         from dfqsam.pipeline import measure_sensitivity
 
         table = measure_sensitivity(path, sensitivity, bits, images)
-        _print_json(table) if as_json else print((sensitivity / "sensitivity.md").read_text())
+        print_json(table) if as_json else print((sensitivity / "sensitivity.md").read_text())
         return
     if kernels:
         _list_kernels(path, as_json)
@@ -305,9 +293,9 @@ def inspect(
         }
         title = f"Checkpoint {path}"
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
-        _two_columns(title, document)
+        two_columns(title, document)
 
 
 @app.command("bench")
@@ -342,7 +330,7 @@ def bench_bundle(
         (output / "bench.md").write_text(table)
         (output / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
         report.chart(results, output / "bench.png", f"{bundle.manifest.model.title}, {threads} threads")
-    _print_json(document) if as_json else print(table)
+    print_json(document) if as_json else print(table)
 
 
 def _test_device(path: Path, as_json: bool) -> None:
@@ -356,9 +344,9 @@ def _test_device(path: Path, as_json: bool) -> None:
         raise InputError(f"The bundle {path} has no self-test; make it again with this version of dfqsam.")
     rows = {"difference": report.error, "limit": report.limit, "mask Dice": report.dice}
     if as_json:
-        _print_json(rows | {"passed": report.passed})
+        print_json(rows | {"passed": report.passed})
     else:
-        _two_columns(f"Self-test of {path}", {name: f"{value:.4f}" for name, value in rows.items()})
+        two_columns(f"Self-test of {path}", {name: f"{value:.4f}" for name, value in rows.items()})
     report.require()
 
 
@@ -372,9 +360,9 @@ def _list_kernels(path: Path, as_json: bool) -> None:
 
     found = kernels(bundle.read("encoder.onnx"))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
+        two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
     require_integer_kernels(found, list(found))
 
 
@@ -392,7 +380,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     from dfqsam.sam.known import KNOWN
 
     if as_json:
-        _print_json([asdict(known) for known in KNOWN])
+        print_json([asdict(known) for known in KNOWN])
         return
     table = Table("name", "family", "MB", "licence", "SHA-256", "origin")
     for known in KNOWN:
@@ -416,6 +404,6 @@ def get(
 
     path = get_model(name, source)
     if as_json:
-        _print_json({"name": name, "path": str(path)})
+        print_json({"name": name, "path": str(path)})
     else:
         print(path)

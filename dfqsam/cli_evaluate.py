@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from dfqsam.console import AsJson, print_json
 from dfqsam.errors import InputError
 
 Reference = Annotated[Path | None, typer.Option(help="A bundle with the full-precision graphs, where BUNDLE has none.")]
@@ -26,7 +26,6 @@ Workers = Annotated[
         min=1, help="Pictures asked about at once, each with both models in memory; without it, one a core, at most 4."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def _need_extra() -> None:
@@ -55,10 +54,6 @@ def _names(text: str | None) -> list[str] | None:
 
 def _points(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def evaluate(
@@ -98,7 +93,7 @@ def evaluate(
     samples = open_data(data, split=split, boxes=boxes, labels=label or (), slices=slices, window=_window(window))
     summary = run_evaluation(models, samples, output, Work(_names(prompts), seed, workers), pictures)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     for prompt, part in summary["prompts"].items():
         means = part["mean_over_data_sets"]
@@ -162,7 +157,7 @@ def accept(
     kinds = None if prompt is None else [prompt]
     judgement, document = run_acceptance(models, samples, output, rules, Work(kinds, seed, workers))
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         print(f"{judgement.verdict.word}: {judgement.verdict.reason}")
         print(f"{output / 'acceptance.json'} may leave the site; {output / 'acceptance.html'} may not")
@@ -180,7 +175,7 @@ def _plan(sigma: float, margin: float, power: float, expected: float, as_json: b
     tail = shares[0] or 0
     if as_json:
         document = {"sigma": sigma, "margin": margin, "power": power, "expected": expected, "mean": mean}
-        _print_json({**document, "tail": tail, "patients": max(mean, tail)})
+        print_json({**document, "tail": tail, "patients": max(mean, tail)})
         return
     print(
         f"{max(mean, tail)} patients: {mean} for the mean loss (margin {margin:g}, sigma {sigma:g}, power {power:.0%});"

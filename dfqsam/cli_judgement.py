@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dfqsam.console import AsJson, print_json
 from dfqsam.errors import ChainError, InputError
 from dfqsam.judgement.review import Pair, agreement, counts, preference
 from dfqsam.judgement.store import JudgementStore
@@ -20,10 +20,10 @@ ALTERED = 1
 
 
 def judgements(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The store that the viewer writes.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A store of judgements.")],
     verify: Annotated[str | None, typer.Option(metavar="HEAD", help="A head that was noted before.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="OUT", help="Write every judgement as CSV.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what clinicians judged, once the store's chain of hashes is whole; print the head, to be noted elsewhere.
 
@@ -47,7 +47,7 @@ def judgements(
     pairs = {what: agreement(stored, what) for what in ("verdict", "preference")}
     document["agreement"] = {what: [asdict(pair) for pair in found] for what, found in pairs.items()}
     if as_json:
-        print(json.dumps(document, indent=2))
+        print_json(document)
         return
     _show(document, pairs)
     if csv is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dfqsam.console import AsJson, print_json
 from dfqsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from dfqsam.segment.batch import Report
 
 SHEETS = (".png", ".jpg", ".jpeg")
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _numbers(text: str, count: int, what: str) -> list[float]:
@@ -97,7 +93,7 @@ def segment(
     ending: Annotated[
         str | None, typer.Option(help="Of a FOLDER's masks, such as .nii.gz; without it, what each study is kept as.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Segment objects in a picture, in a volume from a box on one slice, or in a folder of studies.
 
@@ -193,7 +189,7 @@ def _picture(
         write_picture(overlay, drawn if corners is None else draw_box(drawn, corners))
     area, iou = int(masks[0].sum()), float(quality[0])
     if as_json:
-        _print_json({"mask": str(output), "pixels": area, "predicted_iou": iou})
+        print_json({"mask": str(output), "pixels": area, "predicted_iou": iou})
     else:
         print(f"{output}: {area} pixels, predicted IoU {iou:.2f}")
 
@@ -240,7 +236,7 @@ def _study(
     if overlay is not None:
         write_picture(overlay, contact_sheet(found, window))
     if as_json:
-        _print_json({"mask": str(output), **found.to_json()})
+        print_json({"mask": str(output), **found.to_json()})
     else:
         _tell(output, found)
 
@@ -273,7 +269,7 @@ def _folder(
     report = segment_folder(bundle, folder, table, output, settings, overlay, workers, force)
     if as_json:
         failed = [{"study": study, "error": text} for study, text in report.failed]
-        _print_json({"done": report.done, "done_before": report.before, "failed": failed, "notes": report.notes})
+        print_json({"done": report.done, "done_before": report.before, "failed": failed, "notes": report.notes})
     else:
         _tell_batch(output, report)
     if report.failed:

@@ -33,9 +33,10 @@ MAY_IMPORT = {
     "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", *NUMPY_ONLY},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
     "judgement": {"", "errors", "judgement"},
-    "cli_segment": LEAVES | {"segment", "runtime", "imaging", "assets"},
-    "cli_evaluate": LEAVES | {"evaluate"},
-    "cli_judgement": LEAVES | {"judgement"},
+    "console": set(),
+    "cli_segment": LEAVES | {"console", "segment", "runtime", "imaging", "assets"},
+    "cli_evaluate": LEAVES | {"console", "evaluate"},
+    "cli_judgement": LEAVES | {"console", "judgement"},
     "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
 }

@@ -5,10 +5,11 @@ import pytest
 
 from dfqsam.app.samples import abdomen
 from dfqsam.assets import shipped_bundle
-from dfqsam.bundle import Bundle, open_bundle, write_bundle
+from dfqsam.bundle import Bundle
 from dfqsam.evaluate.metrics import dice, surface
 from dfqsam.runtime import Predictor
 from tests.app.browser import CHROMIUM, MISSING, Visitor, viewer
+from tests.full_precision import shipped_with_full_precision
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 LIVER, LESION = (34, 74, 142, 160), (58, 96, 95, 129)
@@ -16,42 +17,7 @@ LIVER, LESION = (34, 74, 142, 160), (58, 96, 95, 129)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
-    """The shipped bundle, with LiteMedSAM in full precision added."""
-    from dfqsam.export.graphs import DecoderGraph, EncoderGraph
-    from dfqsam.export.trace import export_decoder, export_encoder
-    from dfqsam.sam.known import get_model
-    from dfqsam.sam.model import load_sam
-
-    sam = load_sam(get_model("lite-medsam"))
-    shipped = open_bundle(shipped_bundle())
-    manifest = shipped.manifest
-    files = {name: shipped.read(name) for name in manifest.files}
-    encoder = export_encoder(EncoderGraph(sam.encoder, sam.normalise), sam.family.image_size, plain=True)
-    decoder = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
-    files["encoder_fp32.onnx"] = encoder.SerializeToString(deterministic=True)
-    files["decoder_fp32.onnx"] = decoder.SerializeToString(deterministic=True)
-    return write_bundle(
-        tmp_path_factory.mktemp("viewer") / "bundle",
-        files,
-        model=vars(manifest.model),
-        preprocessing=manifest.preprocessing,
-        prompts=manifest.prompts,
-        profile=manifest.profile,
-        quantization=manifest.quantization,
-        calibration=manifest.calibration,
-        provenance=manifest.provenance,
-        versions=manifest.versions,
-    )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as library:
-        started = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+    return shipped_with_full_precision(tmp_path_factory.mktemp("viewer") / "bundle")
 
 
 @pytest.fixture(scope="module")

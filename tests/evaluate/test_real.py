@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dfqsam.assets import shipped_bundle
-from dfqsam.bundle import Bundle, open_bundle, write_bundle
+from dfqsam.bundle import Bundle
 from dfqsam.evaluate.accept import Rules, accept
 from dfqsam.evaluate.measure import Settings, measure
 from dfqsam.evaluate.models import open_models
 from dfqsam.evaluate.samples import Sample, by_view
 from dfqsam.evaluate.sources import open_data
 from dfqsam.evaluate.verdict import FAIL, PASS
-from dfqsam.export.graphs import DecoderGraph, EncoderGraph
-from dfqsam.export.trace import export_decoder, export_encoder
-from dfqsam.sam.known import get_model
-from dfqsam.sam.model import load_sam
 from tests.evaluate.damage import damaged
+from tests.full_precision import shipped_with_full_precision
 
 DATA = Path(os.environ.get("DFQSAM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "medseg"
 pytestmark = [
@@ -28,27 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
-    """The shipped bundle, with LiteMedSAM in full precision added."""
-    sam = load_sam(get_model("lite-medsam"))
-    encoder = export_encoder(EncoderGraph(sam.encoder, sam.normalise), sam.family.image_size, plain=True)
-    decoder = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
-    shipped = open_bundle(shipped_bundle())
-    manifest = shipped.manifest
-    files = {name: shipped.read(name) for name in manifest.files}
-    files["encoder_fp32.onnx"] = encoder.SerializeToString(deterministic=True)
-    files["decoder_fp32.onnx"] = decoder.SerializeToString(deterministic=True)
-    return write_bundle(
-        tmp_path_factory.mktemp("real") / "bundle",
-        files,
-        model=vars(manifest.model),
-        preprocessing=manifest.preprocessing,
-        prompts=manifest.prompts,
-        profile=manifest.profile,
-        quantization=manifest.quantization,
-        calibration=manifest.calibration,
-        provenance=manifest.provenance,
-        versions=manifest.versions,
-    )
+    return shipped_with_full_precision(tmp_path_factory.mktemp("real") / "bundle")
 
 
 def one_picture_a_patient(samples: list[Sample]) -> list[Sample]:

@@ -19,6 +19,8 @@ ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 SPACING = (2.5, 0.75, 0.5)  # mm between slices, rows, columns
 
+RGB = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
+
 
 def ramp(slices: int = 5, rows: int = 6, columns: int = 7) -> np.ndarray:
     """S x R x C uint16 in which every voxel says where it is."""
@@ -168,3 +170,9 @@ def enhanced(stack: np.ndarray, plane: str = "axial", order: Sequence[int] | Non
         frames.append(frame)
     made.PerFrameFunctionalGroupsSequence = Items(frames)
     return made
+
+
+def one(path, made):
+    """A dataset written alone, under a name that says nothing."""
+    path.write_bytes(written(made))
+    return path
