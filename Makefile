@@ -20,10 +20,8 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not slow"
 
-# SLOW: some of them only, as pytest takes them.
-SLOW ?=
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "slow and not fuzz" $(SLOW)
+	$(BIN)/python -m pytest -m "slow and not fuzz"
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest -m fuzz
