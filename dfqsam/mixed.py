@@ -99,7 +99,7 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
         encoder = copy.deepcopy(sam.encoder)
         with stage(f"Quantizing with {len(own)} of {len(sites)} layers at 8 bits", len(sites)) as advance:
             quantize_encoder(encoder, sam.sites(), seen.batches, len(seen.batches), candidate, advance, seen.samples)
-        mend(Work.of(sam, encoder, seen.batches), config.passes)
+        mend(Work.of(sam, encoder, seen.batches, pictures), config.passes)
         with stage("Judging masks"):
             return candidate, judge(encoder)
 

@@ -243,7 +243,7 @@ def build_bundle(
     with stage("Quantizing the encoder", len(names)) as advance:
         batches = seen.batches
         quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
-    changed = mend(Work.of(reference, sam.encoder, batches, work), config.passes)
+    changed = mend(Work.of(reference, sam.encoder, batches, list(images.images), work), config.passes)
     fold_into_values(sam.encoder)
     require_on_grid(sam.encoder)
     if config.integer_decoder:

@@ -115,7 +115,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
             encoder = copy.deepcopy(sam.encoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        passes = mend(Work.of(sam, encoder, batches), config.passes)
+        passes = mend(Work.of(sam, encoder, batches, pictures), config.passes)
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
             score = judge.score(encoder, advance)

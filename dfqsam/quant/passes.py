@@ -19,10 +19,12 @@ from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.heldout import few
-from dfqsam.quant.learn.distill import Lesson, distill
+from dfqsam.quant.learn.device import computing_on
+from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
 from dfqsam.quant.rounding import round_to_half
+from dfqsam.quant.variety import Endless
 from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 
@@ -39,6 +41,7 @@ class Served(Protocol):
     def any_resolution(self) -> bool: ...
     @property
     def prompter(self) -> Prompter: ...
+    def normalise(self, images: Tensor) -> Tensor: ...
     def sites(self) -> list[Site]: ...
     def units(self) -> list[str]: ...
     def stages(self) -> list[str]: ...
@@ -55,6 +58,8 @@ class Work:
         units: names of their parts that pictures pass one after the other, the neck last.
         stages: names of parts behind which a student's features are compared with its teacher's.
         batches: normalised calibration images, each 1 x 3 x S x S, varied (:func:`dfqsam.quant.variety.varied`).
+        pictures: what the batches were made of, each 3 x h x w in [0, 1]; for passes that make further images.
+        normalise: from 1 x 3 x h x w in [0, 1] to what the encoder takes.
         any_resolution: whether the encoder takes images of half the side, which are enough to judge ranges by.
         prompter: asks the full-precision decoder; None for passes without a prompt-aware term.
         keep: folder for what long passes have finished, so that they go on after a stop; None for nowhere.
@@ -66,15 +71,25 @@ class Work:
     units: list[str]
     stages: list[str]
     batches: Sequence[Tensor]
+    pictures: Sequence[Tensor] = ()
+    normalise: Callable[[Tensor], Tensor] | None = None
     any_resolution: bool = False
     prompter: Prompter | None = None
     keep: Path | None = None
 
     @classmethod
-    def of(cls, sam: Served, encoder: nn.Module, batches: Sequence[Tensor], keep: Path | None = None) -> Work:
+    def of(
+        cls,
+        sam: Served,
+        encoder: nn.Module,
+        batches: Sequence[Tensor],
+        pictures: Sequence[Tensor] = (),
+        keep: Path | None = None,
+    ) -> Work:
         """Of a whole model in full precision, and its ``encoder`` once that is quantized."""
         parts = sam.sites(), sam.units(), sam.stages()
-        return cls(sam.encoder, encoder, *parts, batches, sam.any_resolution, sam.prompter, keep)
+        made_of = batches, pictures, sam.normalise
+        return cls(sam.encoder, encoder, *parts, *made_of, sam.any_resolution, sam.prompter, keep)
 
 
 class Pass(Protocol):
@@ -147,14 +162,26 @@ def reconstruct_blocks(work: Work, advance: Callable[[], object]) -> int:
 
 def distill_all(work: Work, advance: Callable[[], object]) -> int:
     """The whole encoder taught from its end: :mod:`dfqsam.quant.learn.distill`."""
-    images, fit = few(work.batches)
-    if not fit:
+    if work.prompter is None or work.normalise is None or not work.pictures:
+        raise ValueError("Distillation asks the mask decoder and makes images; the work lacks prompter or pictures.")
+    if len(work.pictures) < 2:
         return 0
-    if work.prompter is None:
-        raise ValueError("Distillation asks the mask decoder; the work has no prompter.")
-    report = distill(
-        work.reference, work.encoder, work.stages, images, fit, work.prompter, lesson=Lesson(), advance=advance
-    )
+    kept = max(1, len(work.pictures) // 4)
+    parts = work.reference, work.encoder, work.prompter.prompt_encoder, work.prompter.mask_decoder
+    with computing_on(parts) as device:
+        pictures = [picture.to(device) for picture in work.pictures]
+        judging = Endless(pictures[-kept:], work.normalise)(2 * kept, torch.Generator().manual_seed(1))
+        held_out = [*(batch.to(device) for batch in work.batches[-kept:]), *judging.split(1)]
+        report = distill(
+            work.reference,
+            work.encoder,
+            work.stages,
+            Endless(pictures[:-kept], work.normalise),
+            held_out,
+            work.prompter,
+            LONG if device.type == "cuda" else Lesson(),
+            advance=advance,
+        )
     return int(report.after < report.before) * _layers(work)
 
 

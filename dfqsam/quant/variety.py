@@ -11,11 +11,14 @@ picture, and a grid of its own that ends too early cuts it off. Hence :func:`str
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+BLENDED, NOISY = 0.4, 0.3  # shares of the images
+NOISE = 0.06  # at most, a standard deviation
 
 
 def varied(batches: Sequence[Tensor]) -> list[Tensor]:
@@ -46,6 +49,42 @@ def strained(pictures: Sequence[Tensor], times: int = 2, seed: int = 0) -> list[
     """
     generator = torch.Generator().manual_seed(seed)
     return [_strain(picture, generator) for _ in range(times) for picture in pictures]
+
+
+class Endless:
+    """New images of a few calibration pictures, as many as are asked for: strained, some of them after another one was
+    blended in, some with noise."""
+
+    def __init__(self, pictures: Sequence[Tensor], normalise: Callable[[Tensor], Tensor]) -> None:
+        """
+        Args:
+            pictures: each 3 x h x w in [0, 1]; images are made where they are.
+            normalise: from 1 x 3 x h x w in [0, 1] to 1 x 3 x S x S.
+        """
+        self.pictures, self.normalise = pictures, normalise
+
+    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` x 3 x S x S, normalised."""
+        return torch.cat([self.normalise(self._one(generator)[None]) for _ in range(count)])
+
+    def _one(self, generator: torch.Generator) -> Tensor:
+        first, second = (
+            self.pictures[i] for i in torch.randint(len(self.pictures), (2,), generator=generator).tolist()
+        )
+        x = _blended(first, second, generator) if float(torch.rand((), generator=generator)) < BLENDED else first
+        x = _strain(x, generator)
+        strength = NOISE * float(torch.rand((), generator=generator))
+        if float(torch.rand((), generator=generator)) < NOISY:
+            x = (x + strength * torch.randn(x.shape, generator=generator).to(x.device)).clamp(0, 1)
+        return x
+
+
+def _blended(x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Parts of picture ``x`` and parts of ``y``, with soft borders; 3 x h x w, as ``x``."""
+    share = torch.rand(1, 1, 5, 5, generator=generator).to(x.device)
+    share = F.interpolate(share, size=x.shape[1:], mode="bicubic", align_corners=False)[0]
+    y = F.interpolate(y[None], size=x.shape[1:], mode="bilinear", align_corners=False)[0]
+    return y + (x - y) * ((share - 0.5) * 4 + 0.5).clamp(0, 1)
 
 
 def _strain(x: Tensor, generator: torch.Generator) -> Tensor:

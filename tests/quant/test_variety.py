@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfqsam.quant.variety import framed, softened, strained, varied
+from dfqsam.quant.variety import Endless, _blended, framed, softened, strained, varied
 
 
 def test_a_frame_is_zero_below_and_the_picture_above():
@@ -58,3 +59,29 @@ def test_strained_pictures_depend_on_the_seed_alone_and_differ():
 def test_an_even_picture_stays_even_whatever_is_done_to_it():
     for x in strained([torch.full((3, 20, 30), 0.25)], times=20):
         assert float(x.max() - x.min()) == pytest.approx(0, abs=1e-6)
+
+
+def test_images_without_end_are_new_and_the_same_for_a_seed():
+    pictures = [torch.rand(3, 16, 16), torch.rand(3, 12, 16)]
+    seen = []
+
+    def normalise(images):
+        seen.append(images)
+        assert float(images.min()) >= 0
+        assert float(images.max()) <= 1
+        return F.pad(images, (0, 16 - images.shape[3], 0, 16 - images.shape[2]))
+
+    draw = Endless(pictures, normalise)
+    images = draw(40, torch.Generator().manual_seed(0))
+    assert images.shape == (40, 3, 16, 16)
+    assert len({bytes(image.numpy().tobytes()) for image in images}) == 40
+    assert torch.equal(draw(40, torch.Generator().manual_seed(0)), images)
+    assert {image.shape[2:] for image in seen} - {(16, 16), (12, 16)}  # some are narrower or lower
+
+
+def test_a_blend_has_parts_of_both_pictures_and_nothing_beyond_them():
+    dark, light = torch.zeros(3, 20, 20), torch.ones(3, 10, 15)
+    blend = _blended(dark, light, torch.Generator().manual_seed(0))
+    assert blend.shape == dark.shape
+    assert 0 <= float(blend.min()) < 0.05
+    assert 0.95 < float(blend.max()) <= 1

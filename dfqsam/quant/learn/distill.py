@@ -1,21 +1,32 @@
-"""Distillation: all steps, biases and codes of an encoder learned together, from the end.
+"""Distillation: all codes, steps, scales and biases of an encoder learned together, from the end.
 
-The student keeps its teacher's attention behind every stage (AKT, arXiv 2412.19125), its embedding, and what random
-prompts make of that.
+The student keeps its teacher's attention and features behind every stage (AKT, arXiv 2412.19125, has the attention),
+its embedding, and what random prompts make of that. Every step draws new images: the calibration images, strained
+(:mod:`dfqsam.quant.variety`), so that few of them do for thousands of steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.learn.attention import Attention, attention_losses, teach
-from dfqsam.quant.learn.fit import Learning, optimiser_of, restore, state_of
+from dfqsam.quant.learn.attention import attention_losses, teach
+from dfqsam.quant.learn.fit import (
+    Learning,
+    floats_of,
+    groups_of,
+    parameters_of,
+    restore,
+    state_of,
+    stretches_of,
+)
 from dfqsam.quant.learn.interaction import prompt_loss
 from dfqsam.quant.learn.layers import learning
+from dfqsam.quant.learn.taps import Taps
 from dfqsam.sam.prompter import Prompter
 
 CLIP = 1.0  # of the gradient's norm, which low bits make jump (AKT, section 3)
@@ -23,11 +34,17 @@ CLIP = 1.0  # of the gradient's norm, which low bits make jump (AKT, section 3)
 
 @dataclass(frozen=True)
 class Lesson(Learning):
-    """How long and what for; see :class:`Learning`, whose batch is accumulated image by image.
+    """How long and what for; see :class:`Learning`.
 
     Attributes:
-        spatial, channel, embedding, masks: weights of the terms.
+        scales: learning rate of the logarithms of weight scales.
+        floats: learning rate of what is not quantized (norms, float kernels), in units of its root mean square.
+        pull: how near to being turned over codes start, see :func:`dfqsam.quant.learn.steps.latent_codes`.
+        together: images that are computed at once; a batch of more is accumulated.
+        warm: share of the steps in which the rates rise from 0.
+        spatial, channel, features, embedding, masks: weights of the terms.
         prompts: random prompts an image.
+        asked: images a step that prompts are asked about.
         patience: checks without a better state after which it is enough.
     """
 
@@ -37,118 +54,149 @@ class Lesson(Learning):
     ranges: float = 1e-3
     biases: float = 1e-3
     checks: int = 6
-    spatial: float = 1.0
-    channel: float = 1.0
+    scales: float = 2e-4
+    floats: float = 2e-4
+    pull: float = 0.0
+    together: int = 1
+    warm: float = 0.05
+    spatial: float = 0.1
+    channel: float = 0.1
+    features: float = 0.25
     embedding: float = 1.0
-    masks: float = 1.0
+    masks: float = 0.1
     prompts: int = 4
+    asked: int = 2
     patience: int = 3
+
+
+LONG = Lesson(steps=2400, batch=16, together=16, checks=12, codes=2e-3)
+"""Where there is a GPU: minutes there, a day on two cores."""
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """Loss on held-out images before and after, steps taken, and the largest norm of a gradient on the way."""
+    """Loss on held-out images before and after, steps taken, the largest norm of a gradient on the way, and the loss
+    on held-out images at every check."""
 
     before: float
     after: float
     steps: int
     gradient: float
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """Of one image: the teacher's embedding, and its attention behind every stage."""
-
-    embedding: Tensor
-    attention: dict[str, Attention]
+    curve: tuple[float, ...] = ()
 
 
 def distill(
     reference: nn.Module,
     encoder: nn.Module,
     stages: Sequence[str],
-    batches: Sequence[Tensor],
-    fit: int,
+    draw: Callable[[int, torch.Generator], Tensor],
+    held_out: Sequence[Tensor],
     prompter: Prompter,
     lesson: Lesson = Lesson(),
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> Distillation:
-    """Learns the quantized modules of ``encoder``, in place; where nothing helps the held-out images, it stays.
+    """Learns the quantized modules of ``encoder`` and what it keeps in float, in place; where nothing helps the
+    held-out images, all stays as it was.
 
     Args:
         reference: the teacher, in full precision.
-        stages: modules of both behind which attention is compared.
-        batches: normalised images, each 1 x 3 x S x S; the first ``fit`` are learned from, the others judge.
+        stages: modules of both behind which features are compared.
+        draw: makes so many normalised images (B x 3 x S x S) to learn from.
+        held_out: normalised images that judge, each 1 x 3 x S x S.
         prompter: asks the full-precision decoder.
         advance: called after every step.
     """
-    with torch.no_grad(), _Taps(reference, stages) as taps:
-        truths = []
-        for batch in batches:
-            embedding = reference(batch)
-            truths.append(_Truth(embedding, {name: teach(taps.seen[name][0]) for name in stages}))
     generator = torch.Generator().manual_seed(seed)
-    largest, taken = 0.0, 0
-    with learning(encoder) as learned, torch.enable_grad(), _Taps(encoder, stages) as taps:
-
-        def loss(i: int, draw: torch.Generator) -> Tensor:
-            embedding, truth = encoder(batches[i]), truths[i]
-            wrong = (embedding - truth.embedding).square().mean() / truth.embedding.var()
-            total = lesson.embedding * wrong
-            for name in stages:
-                spatial, channel = attention_losses(taps.seen[name][0], truth.attention[name])
-                total = total + (lesson.spatial * spatial + lesson.channel * channel) / len(stages)
-            prompts = prompter.draw(lesson.prompts, draw).to(embedding.device)
-            with torch.no_grad():
-                wanted = prompter.ask(truth.embedding, prompts)
-            return total + lesson.masks * prompt_loss(prompter.ask(embedding, prompts), wanted)
+    largest, taken, curve = 0.0, 0, []
+    kept = list(encoder.parameters())
+    wanted, done = [p.requires_grad for p in kept], False
+    with learning(encoder, pull=lesson.pull) as learned, torch.enable_grad(), Taps(encoder, stages) as taps:
+        school = _School(reference, encoder, stages, prompter, lesson, taps)
+        floats = [p for p in kept if p.is_floating_point()]
+        begin = state_of(floats)
+        parameters = [*parameters_of(learned), *floats]
+        for parameter in floats:
+            parameter.requires_grad_(True)
+        groups = [*groups_of(learned, lesson), *stretches_of(learned, lesson.scales), *floats_of(floats, lesson.floats)]
+        optimiser = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / lesson.steps, lesson.warm))
 
         @torch.no_grad()
-        def held_out() -> float:
-            draw = torch.Generator().manual_seed(seed + 1)  # the same prompts every time
-            return sum(float(loss(i, draw)) for i in range(fit, len(batches))) / (len(batches) - fit)
+        def judged() -> float:
+            again = torch.Generator().manual_seed(seed + 1)  # the same prompts every time
+            return sum(float(school.loss(image, again, 1)) for image in held_out) / len(held_out)
 
-        optimiser = optimiser_of(learned, lesson)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, lesson.steps)
-        before = least = held_out()
-        best, stale = state_of(learned), 0
-        for taken in range(1, lesson.steps + 1):
-            for i in torch.randint(fit, (lesson.batch,), generator=generator).tolist():
-                (loss(i, generator) / lesson.batch).backward()
-            parameters = [p for group in optimiser.param_groups for p in group["params"]]
-            largest = max(largest, float(torch.nn.utils.clip_grad_norm_(parameters, CLIP)))
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad(set_to_none=True)
-            advance()
-            if taken % max(1, lesson.steps // lesson.checks) == 0:
-                now, stale = held_out(), stale + 1
-                if now < least:
-                    least, best, stale = now, state_of(learned), 0
-                if stale >= lesson.patience:
-                    break
-        restore(learned, best)
-    return Distillation(before, least, taken, largest)
+        try:
+            before = least = judged()
+            best, stale = state_of(parameters), 0
+            for taken in range(1, lesson.steps + 1):
+                images = draw(lesson.batch, generator)
+                asked = lesson.asked
+                for part in images.split(lesson.together):
+                    share = len(part) / len(images)
+                    (school.loss(part, generator, min(asked, len(part))) * share).backward()
+                    asked = max(0, asked - len(part))
+                largest = max(largest, float(torch.nn.utils.clip_grad_norm_(parameters, CLIP)))
+                optimiser.step()
+                schedule.step()
+                optimiser.zero_grad(set_to_none=True)
+                advance()
+                if taken % max(1, lesson.steps // lesson.checks) == 0:
+                    now, stale = judged(), stale + 1
+                    curve.append(now)
+                    if now < least:
+                        least, best, stale = now, state_of(parameters), 0
+                    if stale >= lesson.patience:
+                        break
+            restore(parameters, best)
+            done = True
+        finally:
+            if not done:
+                restore(floats, begin)
+            for parameter, grad in zip(kept, wanted, strict=True):
+                parameter.requires_grad_(grad)
+                parameter.grad = None
+    return Distillation(before, least, taken, largest, tuple(curve))
 
 
-class _Taps:
-    """What modules gave last, by name, for as long as the block runs."""
+def _rate(share: float, warm: float) -> float:
+    """The learning rate's factor after ``share`` of the steps: up in a line, then down by half a cosine."""
+    if share < warm:
+        return (share + 1e-3) / warm
+    return 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
 
-    def __init__(self, encoder: nn.Module, names: Sequence[str]) -> None:
-        self.encoder, self.names = encoder, names
-        self.seen: dict[str, Tensor] = {}
 
-    def __enter__(self) -> _Taps:
-        self.handles = [self.encoder.get_submodule(n).register_forward_hook(self._hook(n)) for n in self.names]
-        return self
+@dataclass(frozen=True)
+class _School:
+    """What a student is asked for."""
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            self.seen[name] = output
+    reference: nn.Module
+    encoder: nn.Module
+    stages: Sequence[str]
+    prompter: Prompter
+    lesson: Lesson
+    taps: Taps
 
-        return hook
-
-    def __exit__(self, *_error: object) -> None:
-        for handle in self.handles:
-            handle.remove()
+    def loss(self, images: Tensor, generator: torch.Generator, asked: int) -> Tensor:
+        """Of normalised images (B x 3 x S x S), the first ``asked`` of which are asked about with prompts."""
+        lesson = self.lesson
+        with torch.no_grad(), Taps(self.reference, self.stages) as teacher:
+            true = self.reference(images)
+        found = self.encoder(images)
+        total = lesson.embedding * (found - true).square().mean() / true.var()
+        for name in self.stages:
+            seen, wanted = self.taps.seen[name], teacher.seen[name]
+            term = lesson.features * (seen - wanted).square().mean() / wanted.var()
+            if lesson.spatial or lesson.channel:
+                spatial, channel = attention_losses(seen, teach(wanted))
+                term = term + lesson.spatial * spatial + lesson.channel * channel
+            total = total + term / len(self.stages)
+        if not lesson.masks:
+            return total
+        for i in range(asked):
+            prompts = self.prompter.draw(lesson.prompts, generator).to(images.device)
+            with torch.no_grad():
+                answers = self.prompter.ask(true[i : i + 1], prompts)
+            total = total + lesson.masks * prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers) / asked
+        return total

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfqsam.quant.learn.layers import Learned, LearnedLayer
 
@@ -30,26 +31,42 @@ class Learning:
     checks: int = 8
 
 
-def optimiser_of(learned: dict[str, Learned], rates: Learning) -> torch.optim.Optimizer:
+Groups = list[dict[str, object]]
+
+
+def groups_of(learned: dict[str, Learned], rates: Learning) -> Groups:
+    """What an optimiser takes: latent codes, activation steps and biases, each kind at its rate."""
     modules = list(learned.values())
     layers = [module for module in modules if isinstance(module, LearnedLayer)]
-    return torch.optim.Adam(
-        [
-            {"params": [layer.latent for layer in layers], "lr": rates.codes},
-            {"params": [module.widening for module in modules], "lr": rates.ranges},
-            {"params": [layer.shift for layer in layers], "lr": rates.biases},
-        ]
-    )
+    return [
+        {"params": [layer.latent for layer in layers], "lr": rates.codes},
+        {"params": [module.widening for module in modules], "lr": rates.ranges},
+        {"params": [layer.shift for layer in layers], "lr": rates.biases},
+    ]
 
 
-def state_of(learned: dict[str, Learned]) -> list[Tensor]:
+def stretches_of(learned: dict[str, Learned], rate: float) -> Groups:
+    """The logarithms of the factors of weight scales, at ``rate``."""
+    return [{"params": [module.stretch for module in learned.values() if isinstance(module, LearnedLayer)], "lr": rate}]
+
+
+def floats_of(floats: Iterable[nn.Parameter], rate: float) -> Groups:
+    """Parameters in full precision, each at ``rate`` times its root mean square, so that the rate has no unit."""
+    return [{"params": [p], "lr": rate * float(p.detach().square().mean().sqrt())} for p in floats]
+
+
+def state_of(parameters: Iterable[Tensor]) -> list[Tensor]:
     """The parameters as they are now."""
-    return [parameter.detach().clone() for module in learned.values() for parameter in module.parameters()]
+    return [parameter.detach().clone() for parameter in parameters]
 
 
 @torch.no_grad()
-def restore(learned: dict[str, Learned], state: list[Tensor]) -> None:
+def restore(parameters: Iterable[Tensor], state: list[Tensor]) -> None:
     """Puts back what :func:`state_of` gave."""
-    parameters = (parameter for module in learned.values() for parameter in module.parameters())
     for parameter, value in zip(parameters, state, strict=True):
         parameter.copy_(value)
+
+
+def parameters_of(learned: dict[str, Learned]) -> list[nn.Parameter]:
+    """Of all learned modules, in one order."""
+    return [parameter for module in learned.values() for parameter in module.parameters()]

@@ -29,20 +29,23 @@ class LearnedLayer(nn.Module):
         lower: G x N/G x K, the smaller of the two integers that a code may become.
         latent: G x N/G x K, what the codes are rounded from.
         widening: logarithm of the factor that the activation step has grown by.
+        stretch: G x N/G x 1, logarithms of the factors that the weight scales have grown by.
         shift: N, what the bias gains, in units of ``unit``.
         unit: the spread of the outputs, found when the first ones are seen, so that shifts need no scale of their own.
         drop: share of the activations that stay unrounded, for as long as the layer is in training mode.
     """
 
-    def __init__(self, layer: QuantizedLayer, drop: float = 0.0) -> None:
+    def __init__(self, layer: QuantizedLayer, drop: float = 0.0, pull: float = PULL) -> None:
         super().__init__()
         self.layer, self.drop, self.soft = layer, drop, False
         scale = layer.scale.reshape(*layer.origin.shape[:2], 1)
+        origin = layer.origin.to(scale.device)
         codes = (layer.weights() / scale).round()
-        self.lower = interval(codes, layer.origin, scale, layer.weight_bits)
-        self.latent = nn.Parameter(latent_codes(layer.origin, codes, scale, PULL))
-        self.widening = nn.Parameter(torch.zeros(()))
-        self.shift = nn.Parameter(torch.zeros(len(layer.scale)))
+        self.lower = interval(codes, origin, scale, layer.weight_bits)
+        self.latent = nn.Parameter(latent_codes(origin, codes, scale, pull))
+        self.widening = nn.Parameter(torch.zeros((), device=scale.device))
+        self.stretch = nn.Parameter(torch.zeros_like(scale))
+        self.shift = nn.Parameter(torch.zeros_like(layer.scale))
         self.unit = 0.0
 
     def codes(self) -> Tensor:
@@ -58,13 +61,17 @@ class LearnedLayer(nn.Module):
     def step(self) -> Tensor:
         return self.layer.grid.scale * self.widening.exp()
 
+    def scale(self) -> Tensor:
+        """G x N/G x 1, of the weights."""
+        return self.layer.scale.reshape(self.stretch.shape) * self.stretch.exp()
+
     def _rounded(self, x: Tensor) -> Tensor:
         rounded = round_to_step(x, self.step(), self.layer.grid)
         return dropped(rounded, x, self.drop if self.training else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
-        kernel = self.codes() * layer.scale.reshape(*self.latent.shape[:2], 1)
+        kernel = self.codes() * self.scale()
         if isinstance(layer, QuantizedConv):
             kernel, pad = kernel.reshape(layer.codes.shape), layer.padding
             x = layer.rescaled(F.pad(x, (0, 0, pad, pad, pad, pad)))
@@ -86,7 +93,7 @@ class LearnedLayer(nn.Module):
     def harden(self) -> QuantizedLayer:
         """Writes what was learned into the quantized layer, and returns it."""
         layer, grid, self.soft = self.layer, self.layer.grid, False
-        layer.set_weights(self.codes(), layer.scale.reshape(self.latent.shape[:2]))
+        layer.set_weights(self.codes(), self.scale()[..., 0])
         layer.grid = changed(grid, scale=float(self.step()))
         if bool(self.shift.any()):
             layer.add_bias(self.shift * self.unit)
@@ -96,10 +103,10 @@ class LearnedLayer(nn.Module):
 class LearnedProduct(nn.Module):
     """A quantized product whose steps are learned; the logarithmic grid of a softmax stays as it is."""
 
-    def __init__(self, product: QuantizedProduct) -> None:
+    def __init__(self, product: QuantizedProduct, device: torch.device | None = None) -> None:
         super().__init__()
         self.product = product
-        self.widening = nn.Parameter(torch.zeros(2))
+        self.widening = nn.Parameter(torch.zeros(2, device=device))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         left, right = self.product.left, self.product.right
@@ -128,18 +135,21 @@ def _float32(value: float) -> float:
 
 
 @contextmanager
-def learning(root: nn.Module, drop: float = 0.0) -> Iterator[dict[str, Learned]]:
+def learning(root: nn.Module, drop: float = 0.0, pull: float = PULL) -> Iterator[dict[str, Learned]]:
     """Puts learned stand-ins in the place of all quantized modules of ``root`` for as long as the block runs, and at
     its end the quantized ones back, with what was learned; as they were when the block fails.
 
     Args:
         drop: see :class:`LearnedLayer`.
+        pull: how near to being turned over weights start, see :func:`dfqsam.quant.learn.steps.latent_codes`.
     """
+    device = next((tensor.device for tensor in (*root.parameters(), *root.buffers())), None)
     kinds = (QuantizedLayer, QuantizedProduct)
     found = {name: module for name, module in root.named_modules() if isinstance(module, kinds)}
     made: dict[str, Learned] = {}
     for name, module in found.items():
-        made[name] = LearnedLayer(module, drop) if isinstance(module, QuantizedLayer) else LearnedProduct(module)
+        layer = isinstance(module, QuantizedLayer)
+        made[name] = LearnedLayer(module, drop, pull) if layer else LearnedProduct(module, device)
         replace(root, name, made[name])
     try:
         yield made

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.learn.fit import Learning, optimiser_of, restore, state_of
+from dfqsam.quant.learn.fit import Learning, groups_of, parameters_of, restore, state_of
 from dfqsam.quant.learn.interaction import prompt_loss
 from dfqsam.quant.learn.layers import LearnedLayer, learning
 from dfqsam.quant.learn.resume import KeptUnits, fit_key
@@ -173,11 +173,12 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
         if not learned:
             return None
         torch.manual_seed(seed)  # of what is dropped
-        optimiser = optimiser_of(learned, settings)
+        parameters = parameters_of(learned)
+        optimiser = torch.optim.Adam(groups_of(learned, settings))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
         layers = [module for module in learned.values() if isinstance(module, LearnedLayer)]
         before = least = task.error(unit.eval())
-        best, price = state_of(learned), 0.0
+        best, price = state_of(parameters), 0.0
         for taken in range(1, settings.steps + 1):
             unit.train()
             for layer in layers:
@@ -206,9 +207,9 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
                     layer.soft = False
                 now = task.error(unit.eval())
                 if now < least:
-                    least, best = now, state_of(learned)
+                    least, best = now, state_of(parameters)
         unit.eval()
-        restore(learned, best)
+        restore(parameters, best)
     return Reconstruction(before, least)
 
 

@@ -6,7 +6,9 @@ import torch
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.learn.distill import Lesson, distill
+from dfqsam.quant.learn.device import computing_on
+from dfqsam.quant.learn.distill import Lesson, _rate, distill
+from dfqsam.quant.variety import Endless
 from dfqsam.synth.shapes import shapes
 from tests.small_sam import tiny_sam
 
@@ -14,23 +16,26 @@ from tests.small_sam import tiny_sam
 @pytest.fixture(scope="module")
 def student():
     sam = tiny_sam()
-    images = [sam.normalise(picture) for picture in shapes(6, 64, 0)[:, None]]
+    pictures = shapes(6, 64, 0)
+    images = [sam.normalise(picture[None]) for picture in pictures]
     encoder = copy.deepcopy(sam.encoder)
     quantize_encoder(encoder, sam.sites(), images, len(images), QuantConfig.of("w4a4"))
-    return sam, images, encoder
+    return sam, Endless(list(pictures[:4]), sam.normalise), images[4:], encoder
 
 
 def test_the_student_learns_and_its_weights_stay_on_their_grids(student):
-    sam, images, plain = student
+    sam, draw, held_out, plain = student
     encoder, calls = copy.deepcopy(plain), []
-    lesson = Lesson(steps=9, checks=3)
+    lesson = Lesson(steps=9, checks=3, batch=3, together=2, codes=1e-2)
     report = distill(
-        sam.encoder, encoder, sam.stages(), images, 4, sam.prompter, lesson, advance=lambda: calls.append(1)
+        sam.encoder, encoder, sam.stages(), draw, held_out, sam.prompter, lesson, advance=lambda: calls.append(1)
     )
+    assert report.after == min(report.before, *report.curve)
     assert report.after < report.before
     assert report.gradient > 0
     assert len(calls) == report.steps
     require_on_grid(encoder)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
     others = sam.normalise(shapes(4, 64, 100))
     with torch.no_grad():
         true = sam.encoder(others)
@@ -38,10 +43,56 @@ def test_the_student_learns_and_its_weights_stay_on_their_grids(student):
 
 
 def test_where_nothing_helps_the_student_stays_as_it_is(student):
-    sam, images, plain = student
+    sam, draw, held_out, plain = student
     encoder = copy.deepcopy(plain)
-    wild = Lesson(steps=2, checks=1, codes=50, ranges=3, biases=50)
-    report = distill(sam.encoder, encoder, sam.stages(), images, 4, sam.prompter, wild)
+    wild = Lesson(steps=2, checks=1, codes=50, ranges=3, biases=50, scales=3, floats=3)
+    report = distill(sam.encoder, encoder, sam.stages(), draw, held_out, sam.prompter, wild)
     assert report.after == report.before
+    _same(encoder, plain)
+
+
+def test_who_is_stopped_finds_the_student_as_it_was(student):
+    sam, draw, held_out, plain = student
+    encoder = copy.deepcopy(plain)
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(
+            sam.encoder, encoder, sam.stages(), draw, held_out, sam.prompter, Lesson(steps=3, codes=0.5), advance=stop
+        )
+    _same(encoder, plain)
+
+
+def test_only_the_terms_that_weigh_something_are_learned_from(student):
+    sam, draw, held_out, plain = student
+    encoder = copy.deepcopy(plain)
+    silent = Lesson(steps=2, checks=1, spatial=0, channel=0, features=0, embedding=0, masks=0)
+    report = distill(sam.encoder, encoder, sam.stages(), draw, held_out, sam.prompter, silent)
+    assert report.before == report.gradient == 0
+    _same(encoder, plain)
+
+
+def test_rates_rise_and_fall():
+    assert _rate(0.0, 0.1) < 0.02
+    assert _rate(0.05, 0.1) == pytest.approx(0.51)
+    assert _rate(0.1, 0.1) == 1
+    assert _rate(0.55, 0.1) == pytest.approx(0.5)
+    assert _rate(1.0, 0.1) == pytest.approx(0)
+
+
+def test_modules_come_back_from_where_they_computed():
+    layer = torch.nn.Linear(2, 2)
+    with computing_on([layer], torch.device("cpu")) as device:
+        assert device.type == layer.weight.device.type == "cpu"
+    with pytest.raises(ValueError, match="stop"), computing_on([torch.nn.Linear(2, 2)]):
+        raise ValueError("stop")
+
+
+def _same(encoder, plain):
     before = plain.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    for name, module in plain.named_modules():
+        if hasattr(module, "grid"):
+            assert encoder.get_submodule(name).grid == module.grid

@@ -8,7 +8,7 @@ import dfqsam.quant.learn.reconstruct as reconstruct_module
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.learn.interaction import prompt_loss
+from dfqsam.quant.learn.interaction import missing_dice, prompt_loss
 from dfqsam.quant.learn.layers import LearnedLayer
 from dfqsam.quant.learn.reconstruct import Fit, reconstruct
 from dfqsam.synth.shapes import shapes
@@ -121,3 +121,10 @@ def test_prompts_make_the_same_of_the_same_embedding_and_another_thing_of_anothe
     assert answers[0].logits.shape == (3, 64, 64)
     assert abs(float(prompt_loss(answers[0], answers[0]))) < 1e-6
     assert float(prompt_loss(answers[1], answers[0])) > 1e-3
+
+
+def test_missing_dice_by_hand():
+    true = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    found = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
+    assert missing_dice(found, true).item() == pytest.approx((1 / 3 + 1) / 2)
+    assert missing_dice(true, true).item() == pytest.approx(0)
