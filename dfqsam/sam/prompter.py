@@ -45,6 +45,23 @@ class Prompter:
         sides = (low + (high - low) * torch.rand(count, 2, generator=generator)) * self.size
         return torch.cat([place - sides / 2, place + sides / 2], 1).clamp(0, self.size - 1)
 
+    def around(self, answers: Answers) -> Tensor:
+        """Boxes just around the masks of ``answers``, in pixels: K x 4, or less where a mask is empty; none for models
+        that know no boxes. What users draw is such a box, and no random one."""
+        masks = answers.logits > 0
+        if "box" not in self.kinds:
+            return answers.logits.new_zeros(0, 4)
+        masks = masks[masks.flatten(1).any(1)]
+        step, ends = self.size / masks.shape[-1], []
+        for axis in (1, 2):  # rows that are seen along the columns, then columns along the rows
+            seen = masks.any(axis)
+            count = torch.arange(seen.shape[1], device=seen.device)
+            first = torch.where(seen, count, seen.shape[1]).amin(1) if len(seen) else count[:0]
+            last = torch.where(seen, count, -1).amax(1) if len(seen) else count[:0]
+            ends.append((first * step, (last + 1) * step - 1))
+        (x0, x1), (y0, y1) = ends
+        return torch.stack([x0, y0, x1, y1], 1).to(answers.logits.dtype)
+
     def ask(self, embedding: Tensor, prompts: Tensor) -> Answers:
         """What the decoder makes of one image; differentiable in ``embedding`` (1 x 256 x E x E)."""
         seen: list[Tensor] = []

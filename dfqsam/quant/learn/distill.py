@@ -43,7 +43,7 @@ class Lesson(Learning):
         together: images that are computed at once; a batch of more is accumulated.
         warm: share of the steps in which the rates rise from 0.
         spatial, channel, features, embedding, masks: weights of the terms.
-        prompts: random prompts an image.
+        prompts: an image; one half is random, the other one the boxes of what the teacher saw in random ones.
         asked: images a step that prompts are asked about.
         patience: checks without a better state after which it is enough.
     """
@@ -198,5 +198,9 @@ class _School:
             prompts = self.prompter.draw(lesson.prompts, generator).to(images.device)
             with torch.no_grad():
                 answers = self.prompter.ask(true[i : i + 1], prompts)
+                tight = self.prompter.around(answers)
+                if len(tight):  # the first half of the prompts makes place for the boxes of what was seen
+                    prompts = torch.cat([prompts[len(prompts) // 2 :], tight[: len(prompts) // 2]])
+                    answers = self.prompter.ask(true[i : i + 1], prompts)
             total = total + lesson.masks * prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers) / asked
         return total
