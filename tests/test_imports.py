@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "mixed": LEAVES | {"export", "quant", "sam"},
     "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory", "mixed", "processor"},
     "bundle": LEAVES | {"bundle"},
+    "audit": {"", "errors", "judgement"},
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
@@ -34,8 +35,13 @@ MAY_IMPORT = {
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
     "judgement": {"", "errors", "judgement"},
     "console": set(),
+    "cli_policy": LEAVES | {"audit", "bundle"},
+    "cli_trust": LEAVES | {"console", "audit", "bundle"},
+    "cli_records": LEAVES | {"bundle"},
+    "cli_audit": LEAVES | {"console", "audit", "judgement.chain"},
+    "cli_checkpoint": LEAVES | {"console", "sam.convert"},
     "cli_segment": LEAVES | {"console", "segment", "runtime", "imaging", "assets"},
-    "cli_evaluate": LEAVES | {"console", "evaluate"},
+    "cli_evaluate": LEAVES | {"console", "evaluate", "audit", "bundle", "cli_trust"},
     "cli_judgement": LEAVES | {"console", "judgement"},
     "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
@@ -48,10 +54,16 @@ TORCH_FREE = (
     "memory",
     "processor",
     "bundle",
+    "audit",
     "runtime",
     "bench",
     "imaging",
     "segment",
+    "cli_policy",
+    "cli_trust",
+    "cli_records",
+    "cli_audit",
+    "cli_checkpoint",
     "cli_segment",
     "evaluate",
     "judgement",
@@ -113,6 +125,13 @@ def test_the_viewer_loads_without_torch():
 def test_what_is_run_by_hand_is_imported_by_nothing(name):
     module = f"dfqsam.{name.removesuffix('.py').replace('/', '.')}"
     assert not [path for path in PACKAGE.rglob("*.py") if any(found.startswith(module) for found in imports(path))]
+
+
+def test_a_bundle_needs_the_standard_library_and_two_small_packages_only():
+    found = {name for path in (PACKAGE / "bundle").glob("*.py") for name in imports(path)}
+    assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "dfqsam", "cryptography", "packaging"}
+    loaded = "import dfqsam.bundle, dfqsam.cli, sys; print({'cryptography', 'packaging', 'numpy'} & {*sys.modules})"
+    assert run(loaded).strip() == "set()"  # only where there is something to verify
 
 
 def test_judgements_need_the_standard_library_only():
