@@ -103,8 +103,8 @@ class AuditLog:
             about = {"holds": HOLDS, "created_by": f"dfqsam {__version__}", "time": stamp(datetime.now(UTC))}
             create(self.path, about)
         self._log = Log(self.path, write=write)
-        first = self._log.entries()[:1]
-        if not first or first[0].kind != FIRST or f'"holds":"{HOLDS}"' not in first[0].body:
+        first = next((entry for entry in self._log.entries() if entry.sequence == 1), None)
+        if first is None or first.kind != FIRST or f'"holds":"{HOLDS}"' not in first.body:
             self._log.close()
             raise InputError(f"{path} is no audit log; name one that dfqsam has made, or a file that is not there yet.")
 
