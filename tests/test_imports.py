@@ -192,6 +192,19 @@ for name in ("v.nii", "d.dcm"):
     assert dicom == "This file needs pydicom; install it with: pip install 'dfqsam[studies]'."
 
 
+@pytest.mark.parametrize("module", ["export.census", "pipeline"])
+def test_telemetry_is_off_whatever_is_imported_first(module, tmp_path):
+    """Those who use ONNX Runtime elsewhere than in the runtime had it on."""
+    code = f"""
+import dfqsam.{module}
+import onnxruntime
+from dfqsam.assets import shipped_bundle
+onnxruntime.InferenceSession(str(shipped_bundle() / "decoder.onnx"), providers=["CPUExecutionProvider"])
+"""
+    run(code, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"), MPLCONFIGDIR=os.devnull)
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_segmenting_leaves_no_telemetry_behind(tmp_path):
     code = """
 import numpy as np
