@@ -33,9 +33,15 @@ def site_folder() -> Path:
 
 @dataclass(frozen=True)
 class TrustStore:
-    """Public keys that are trusted; never none."""
+    """Public keys that are trusted; never none.
+
+    Attributes:
+        keys: of whoever may have signed.
+        source: where they come from, for people.
+    """
 
     keys: tuple[PublicKey, ...]
+    source: str
 
     @classmethod
     def of(cls, places: Sequence[str | Path]) -> Self:
@@ -60,19 +66,19 @@ class TrustStore:
             keys += [open_public(path) for path in files]
         if not keys:
             raise InputError("No public key was named to trust.")
-        return cls(tuple(keys))
+        return cls(tuple(keys), ", ".join(map(str, places)))
 
     @classmethod
     def configured(cls) -> Self | None:
-        """The store of the variable ``DFQSAM_TRUST`` (a public key or a folder of them), else that of
-        :func:`site_folder`; None where there is neither.
+        """The store of :func:`site_folder`, which nobody but the administrator can set aside; where there is none, that
+        of the variable ``DFQSAM_TRUST`` (a public key or a folder of them); None where there is neither.
 
         Raises:
             InputError: as :meth:`of`; a store that is configured and cannot be read is not passed over.
         """
-        if named := os.environ.get(VARIABLE):
-            return cls.of([named])
-        return cls.of([folder]) if (folder := site_folder()).exists() else None
+        if (folder := site_folder()).exists():
+            return cls.of([folder])
+        return cls.of([named]) if (named := os.environ.get(VARIABLE)) else None
 
     def signer(self, signature: bytes, data: bytes) -> PublicKey | None:
         """The key that signed ``data``; None where it is none of these."""
@@ -130,13 +136,13 @@ def require(trust: Trust, path: Path, store: TrustStore | None, sha256: str) -> 
         BundleError: for a bundle that no trusted key has signed.
     """
     if store is None or trust.state == VERIFIED:
-        logger.info("%s: %s", path, trust.sentence)
+        logger.info("Bundle %s (%s): %s", path.resolve().name, sha256[:12], trust.sentence)
         return
     if not allowed_unsigned():
         advice = "have it signed with: dfqsam sign" if trust.state == UNSIGNED else "ask who signed it"
         raise BundleError(
-            f"{path} is {trust.sentence}; this site runs signed bundles only, so {advice} (to open it all the same: "
-            "--allow-unsigned)."
+            f"{path} is {trust.sentence}; this site runs bundles signed by its own keys only ({store.source}), so "
+            f"{advice} (to open it all the same: --allow-unsigned)."
         )
     about = {"bundle": sha256, "state": trust.state}
     text = "Warning: %s is %s; it is opened because unsigned bundles were allowed."

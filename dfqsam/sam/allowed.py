@@ -1,7 +1,7 @@
 """The checkpoints that a site allows, by SHA-256: a text file as ``sha256sum`` writes it.
 
-``DFQSAM_CHECKPOINTS`` names the file; without it, the site's own is taken where there is one. Without either, every
-checkpoint that holds tensors only is read.
+The site's own file counts where there is one, and one that ``DFQSAM_CHECKPOINTS`` names; where there are both, a
+checkpoint must be on both. Without either, every checkpoint that holds tensors only is read.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def read_list(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def configured() -> tuple[Path, frozenset[str]] | None:
-    """The list of this process and its file; None where there is none.
+def configured() -> dict[Path, frozenset[str]]:
+    """The lists of this process by their files: the site's own, and the one of the variable.
 
     Raises:
         InputError: as :func:`read_list`; a list that is named and cannot be read is not passed over.
     """
-    if named := os.environ.get(VARIABLE):
-        return Path(named), read_list(Path(named))
-    return (path, read_list(path)) if (path := site_file()).exists() else None
+    files = [site] if (site := site_file()).exists() else []
+    files += [Path(named)] if (named := os.environ.get(VARIABLE)) else []
+    return {path: read_list(path) for path in files}
 
 
 def file_sha256(path: Path) -> str:
@@ -66,20 +66,21 @@ def file_sha256(path: Path) -> str:
 
 
 def require_allowed(path: Path) -> None:
-    """Lets a checkpoint through that the site's list names, or every one where there is no list.
+    """Lets a checkpoint through that every list names, or every one where there is no list.
 
     Raises:
         CheckpointError: for any other.
-        InputError: when the list cannot be read.
+        InputError: when a list cannot be read.
     """
-    if (known := configured()) is None:
+    if not (known := configured()):
         return
     try:
         found = file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
-    if found not in known[1]:
-        raise CheckpointError(
-            f"{path} is not on this site's list of checkpoints ({known[0]}), and was not read; if it may be, put its "
-            f"SHA-256 there: {found}."
-        )
+    for place, hashes in known.items():
+        if found not in hashes:
+            raise CheckpointError(
+                f"{path} is not on this site's list of checkpoints ({place}), and was not read; if it may be, put its "
+                f"SHA-256 there: {found}."
+            )

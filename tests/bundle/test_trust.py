@@ -166,7 +166,7 @@ def test_a_bundle_made_anew_around_other_weights_needs_another_signature(site):
     kept = (site / "bundle" / "manifest.sig").read_bytes()
     made = toy_bundle(site / "bundle", 3, full=False)
     assert not (made.path / "manifest.sig").exists()
-    with pytest.raises(BundleError, match="this site runs signed bundles only"):
+    with pytest.raises(BundleError, match="this site runs bundles signed by its own keys only"):
         open_bundle(site / "bundle")
     (made.path / "manifest.sig").write_bytes(kept)
     with pytest.raises(BundleError, match="signed by a key that is not trusted here"):
@@ -205,7 +205,7 @@ def test_without_a_trust_store_everything_whole_opens_and_says_what_it_is(tmp_pa
     assert open_bundle(tmp_path / "plain").trust.state == "unsigned"
 
 
-def test_the_variable_counts_before_the_folder_of_the_site(tmp_path, monkeypatch):
+def test_the_folder_of_the_site_counts_before_the_variable(tmp_path, monkeypatch):
     monkeypatch.setattr(trust, "site_folder", lambda: tmp_path / "etc")
     assert TrustStore.configured() is None
     (tmp_path / "etc").mkdir()
@@ -218,7 +218,12 @@ def test_the_variable_counts_before_the_folder_of_the_site(tmp_path, monkeypatch
     assert store is not None
     assert [key.name for key in store.keys] == ["a", "b"]
     make_keys(tmp_path / "c")
-    monkeypatch.setenv("DFQSAM_TRUST", str(tmp_path / "c.pub"))
+    monkeypatch.setenv("DFQSAM_TRUST", str(tmp_path / "c.pub"))  # somebody's own rule, beside the site's
+    assert TrustStore.configured() == store
+    (tmp_path / "etc" / "broken.pub").write_text("")
+    with pytest.raises(InputError, match=r"broken\.pub is no Ed25519 public key"):
+        TrustStore.configured()
+    shutil.rmtree(tmp_path / "etc")
     store = TrustStore.configured()
     assert store is not None
     assert [key.name for key in store.keys] == ["c"]
@@ -226,10 +231,6 @@ def test_the_variable_counts_before_the_folder_of_the_site(tmp_path, monkeypatch
         monkeypatch.setenv("DFQSAM_TRUST", str(place))
         with pytest.raises(InputError, match=words):  # never passed over
             open_bundle(tmp_path)
-    (tmp_path / "etc" / "broken.pub").write_text("")
-    monkeypatch.delenv("DFQSAM_TRUST")
-    with pytest.raises(InputError, match=r"broken\.pub is no Ed25519 public key"):
-        TrustStore.configured()
 
 
 def test_any_key_of_the_store_may_have_signed(tmp_path):

@@ -124,23 +124,29 @@ def test_only_what_is_listed_is_read(checkpoint, tmp_path, monkeypatch):
         read_state(checkpoint)
 
 
-def test_the_list_of_the_site_counts_where_no_other_is_named(checkpoint, tmp_path, monkeypatch, capsys):
-    site = tmp_path / "checkpoints.sha256"
-    monkeypatch.setattr(allowed, "site_file", lambda: site)
-    read_state(checkpoint)
-    site.write_text(f"{'0' * 64}\n")
-    with pytest.raises(CheckpointError, match="not on this site's list"):
-        read_state(checkpoint)
-    # sha256sum's and dfqsam convert's own lines are such a list.
-    mine = tmp_path / "mine"
-    mine.write_text(f"{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}  {checkpoint}\n")
-    output = tmp_path / "c.safetensors"
-    command = ["dfqsam", "convert", str(checkpoint), "-o", str(output), "--allowed-checkpoints", str(mine)]
-    monkeypatch.setattr(sys, "argv", command)
+def run(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["dfqsam", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         main()
-    assert end.value.code == 0
-    mine.write_text(capsys.readouterr().out)
-    monkeypatch.setenv("DFQSAM_CHECKPOINTS", str(mine))
+    return int(end.value.code or 0)
+
+
+def test_the_list_of_the_site_counts_and_one_more_narrows_it(checkpoint, tmp_path, monkeypatch, capsys):
+    site, mine, output = tmp_path / "checkpoints.sha256", tmp_path / "mine", tmp_path / "c.safetensors"
+    monkeypatch.setattr(allowed, "site_file", lambda: site)
+    line = f"{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}  {checkpoint}\n"
+    mine.write_text(line)
+    command = ("convert", checkpoint, "-o", output, "--allowed-checkpoints", mine)
+    site.write_text(f"{'0' * 64}\n")
+    assert run(monkeypatch, *command) == 2  # what the site forbids, nobody allows
+    assert str(site) in capsys.readouterr().err
+    site.write_text(line)
+    mine.write_text("")
+    assert run(monkeypatch, *command) == 2
+    assert str(mine) in capsys.readouterr().err
+    mine.write_text(line)
+    assert run(monkeypatch, *command) == 0
+    # The lines of convert are such a list: of the checkpoint and of what it has become.
+    site.write_text(capsys.readouterr().out)
     assert read_state(output).keys() == {"a", "b", "c"}
-    assert "DFQSAM_CHECKPOINTS" in os.environ
+    assert "DFQSAM_CHECKPOINTS" not in os.environ
