@@ -74,6 +74,19 @@ def test_the_command_line_refuses_and_writes_nothing(faulty, tmp_path):
     assert json.loads(done.stdout)["pixels"] > 0
 
 
+def test_workers_of_a_folder_refuse_and_say_why(faulty, tmp_path):
+    (tmp_path / "studies").mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "studies" / f"{name}.png"), np.full((SIDE, SIDE), 90, np.uint8))
+    (tmp_path / "boxes.csv").write_text("study,slice,x0,y0,x1,y1\na.png,0,10,10,40,40\nb.png,0,10,10,40,40\n")
+    command = [sys.executable, "-m", "dfqsam", "segment", str(faulty.path), str(tmp_path / "studies")]
+    command += ["--prompts", str(tmp_path / "boxes.csv"), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert [line.partition(": ")[2].startswith(WRONG) for line in done.stderr.splitlines()] == [True, True]
+    assert not list((tmp_path / "out").glob("*mask*"))
+
+
 def test_it_runs_once_a_process_and_bundle_and_not_for_full_precision(monkeypatch, tmp_path):
     bundle, runs = tiny(tmp_path / "right"), []
     real = selftest.self_test
