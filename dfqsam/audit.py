@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "quantize": {
         "checkpoint": SHA256,
         "bundle": SHA256,
-        "profile": _spelled(r"[wW][0-9]{1,2}[aA][0-9]{1,2}(-mixed)?"),
+        "profile": _spelled(r"[wW][0-9]{1,2}([aA][0-9]{1,2})?(-mixed|-only)?"),
     },
     "sign": {"bundle": SHA256, "key": SHA256},
     "verify": {
