@@ -76,8 +76,14 @@ class TrustStore:
         Raises:
             InputError: as :meth:`of`; a store that is configured and cannot be read is not passed over.
         """
-        if (folder := site_folder()).exists():
+        folder = site_folder()
+        try:
+            os.lstat(folder)
             return cls.of([folder])
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise InputError(f"The trust store {folder} cannot be read ({error.strerror}).") from error
         return cls.of([named]) if (named := os.environ.get(VARIABLE)) else None
 
     def signer(self, signature: bytes, data: bytes) -> PublicKey | None:

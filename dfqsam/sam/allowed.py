@@ -54,7 +54,14 @@ def configured() -> dict[Path, frozenset[str]]:
     Raises:
         InputError: as :func:`read_list`; a list that is named and cannot be read is not passed over.
     """
-    files = [site] if (site := site_file()).exists() else []
+    files, site = [], site_file()
+    try:
+        os.lstat(site)
+        files.append(site)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"The list of checkpoints {site} cannot be read ({error.strerror}).") from error
     files += [Path(named)] if (named := os.environ.get(VARIABLE)) else []
     return {path: read_list(path) for path in files}
 

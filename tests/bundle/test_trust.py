@@ -217,6 +217,14 @@ def test_the_folder_of_the_site_counts_before_the_variable(tmp_path, monkeypatch
     store = TrustStore.configured()
     assert store is not None
     assert [key.name for key in store.keys] == ["a", "b"]
+    monkeypatch.setattr(trust, "site_folder", lambda: tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match="cannot be read"):
+        TrustStore.configured()
+    monkeypatch.setattr(trust, "site_folder", lambda: tmp_path / ("x" * 300))  # the system will not say
+    with pytest.raises(InputError, match="cannot be read"):
+        TrustStore.configured()
+    monkeypatch.setattr(trust, "site_folder", lambda: tmp_path / "etc")
     make_keys(tmp_path / "c")
     monkeypatch.setenv("DFQSAM_TRUST", str(tmp_path / "c.pub"))  # somebody's own rule, beside the site's
     assert TrustStore.configured() == store
