@@ -1,9 +1,9 @@
 """Bundles: a directory with a manifest and the files it vouches for, and a signature that vouches for the manifest.
 
 From the bottom up: ``strict``, ``manifest`` and ``store`` read and verify, ``write`` writes; ``keys``, ``trust`` and
-``sign`` say who made a bundle; ``wire``, ``operators`` and ``preflight`` what an ONNX file may hold; ``records``,
-``inventory`` and ``sbom`` write what is handed on with a bundle. Besides the standard library, ``cryptography`` for
-signatures and ``packaging`` for the list of software.
+``sign`` say who made a bundle; ``wire``, ``onnx_fields``, ``operators`` and ``preflight`` what an ONNX file may hold;
+``records``, ``inventory`` and ``sbom`` write what is handed on with a bundle. Besides the standard library, there are
+``cryptography`` for signatures and ``packaging`` for the list of software.
 """
 
 from dfqsam.bundle.manifest import FORMAT, SELF_TEST, FileRecord, Manifest, ModelRecord

@@ -2,8 +2,8 @@
 
 A graph of a bundle is one flat list of known operators with all its weights inside. Everything else that the format
 knows (files beside it, graphs inside graphs, functions, training, operators of other libraries, shapes that claim more
-than is there) is refused, and so is every field that is not in the schemas below. Nothing is unpacked or copied: the
-file is walked where it lies.
+than is there) is refused, and so is every field that is not in :mod:`dfqsam.bundle.onnx_fields`. Nothing is unpacked or
+copied: the file is walked where it lies.
 """
 
 from __future__ import annotations
@@ -11,8 +11,23 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass
 
+from dfqsam.bundle.onnx_fields import (
+    ATTRIBUTE,
+    DIMENSION,
+    GRAPH,
+    MODEL,
+    NODE,
+    NUMBERS,
+    OPSET,
+    PAIR,
+    SHAPE,
+    TENSOR,
+    TENSOR_TYPE,
+    TYPE,
+    VALUE,
+)
 from dfqsam.bundle.operators import DOMAINS
-from dfqsam.bundle.wire import FIXED32, FIXED64, VARINT, Field, Message, count, numbers, read, text
+from dfqsam.bundle.wire import Message, count, numbers, read, text
 from dfqsam.errors import BundleError
 
 MAX_DIMENSIONS = 8
@@ -21,86 +36,6 @@ MAX_NODES = 100_000
 # Bits a value, by ONNX's numbers of data types; texts and complex numbers are not among them.
 BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16}
 BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4}
-
-PAIR = {1: Field("key"), 2: Field("value")}
-MODEL = {
-    1: Field("ir_version", VARINT),
-    2: Field("producer_name"),
-    3: Field("producer_version"),
-    4: Field("domain"),
-    5: Field("model_version", VARINT),
-    6: Field("doc_string"),
-    7: Field("graph"),
-    8: Field("opset_import", repeated=True),
-    14: Field("metadata_props", repeated=True),
-    20: Field("training_info", repeated=True),
-    25: Field("functions", repeated=True),
-}
-OPSET = {1: Field("domain"), 2: Field("version", VARINT)}
-GRAPH = {
-    1: Field("node", repeated=True),
-    2: Field("name"),
-    5: Field("initializer", repeated=True),
-    10: Field("doc_string"),
-    11: Field("input", repeated=True),
-    12: Field("output", repeated=True),
-    13: Field("value_info", repeated=True),
-    15: Field("sparse_initializer", repeated=True),
-    16: Field("metadata_props", repeated=True),
-}
-NODE = {
-    1: Field("input", repeated=True),
-    2: Field("output", repeated=True),
-    3: Field("name"),
-    4: Field("op_type"),
-    5: Field("attribute", repeated=True),
-    6: Field("doc_string"),
-    7: Field("domain"),
-    8: Field("overload"),
-    9: Field("metadata_props", repeated=True),
-}
-ATTRIBUTE = {
-    1: Field("name"),
-    2: Field("f", FIXED32),
-    3: Field("i", VARINT),
-    4: Field("s"),
-    5: Field("t"),
-    6: Field("g"),
-    7: Field("floats", FIXED32, repeated=True),
-    8: Field("ints", VARINT, repeated=True),
-    9: Field("strings", repeated=True),
-    11: Field("graphs", repeated=True),
-    13: Field("doc_string"),
-    20: Field("type", VARINT),
-    21: Field("ref_attr_name"),
-}
-TENSOR = {
-    1: Field("dims", VARINT, repeated=True),
-    2: Field("data_type", VARINT),
-    4: Field("float_data", FIXED32, repeated=True),
-    5: Field("int32_data", VARINT, repeated=True),
-    7: Field("int64_data", VARINT, repeated=True),
-    8: Field("name"),
-    9: Field("raw_data"),
-    10: Field("double_data", FIXED64, repeated=True),
-    11: Field("uint64_data", VARINT, repeated=True),
-    12: Field("doc_string"),
-    13: Field("external_data", repeated=True),
-    14: Field("data_location", VARINT),
-    16: Field("metadata_props", repeated=True),
-}
-VALUE = {1: Field("name"), 2: Field("type"), 3: Field("doc_string"), 4: Field("metadata_props", repeated=True)}
-TYPE = {1: Field("tensor_type"), 6: Field("denotation")}
-TENSOR_TYPE = {1: Field("elem_type", VARINT), 2: Field("shape")}
-SHAPE = {1: Field("dim", repeated=True)}
-DIMENSION = {1: Field("dim_value", VARINT), 2: Field("dim_param"), 3: Field("denotation")}
-NUMBERS = {
-    "float_data": FIXED32,
-    "int32_data": VARINT,
-    "int64_data": VARINT,
-    "double_data": FIXED64,
-    "uint64_data": VARINT,
-}
 
 
 @dataclass(frozen=True)
