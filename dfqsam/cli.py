@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,7 +13,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dfqsam import __version__, cli_app, cli_evaluate, cli_judgement, cli_segment
+from dfqsam import (
+    __version__,
+    audit,
+    cli_app,
+    cli_audit,
+    cli_checkpoint,
+    cli_evaluate,
+    cli_judgement,
+    cli_records,
+    cli_segment,
+    cli_trust,
+)
+from dfqsam.cli_policy import audited, opens_bundles, reads_checkpoints
 from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
 from dfqsam.console import AsJson, print_json, two_columns
 from dfqsam.errors import DfqsamError, InputError
@@ -26,11 +39,17 @@ app = typer.Typer(
 )
 models_app = typer.Typer()
 app.add_typer(models_app, name="models", invoke_without_command=True)
-app.command()(cli_segment.segment)
-app.command()(cli_evaluate.evaluate)
-app.command()(cli_evaluate.accept)
+app.command()(audited(opens_bundles(cli_segment.segment)))
+app.command()(audited(opens_bundles(cli_evaluate.evaluate)))
+app.command()(audited(opens_bundles(cli_evaluate.accept)))
 app.command()(cli_judgement.judgements)
-app.command()(cli_app.app)
+app.command()(audited(opens_bundles(cli_app.app)))
+app.command()(cli_trust.keygen)
+app.command()(audited(cli_trust.sign))
+app.command()(audited(cli_trust.verify))
+app.command()(reads_checkpoints(cli_checkpoint.convert))
+app.command()(cli_records.sbom)
+app.add_typer(cli_audit.app, name="audit")
 
 
 def main() -> NoReturn:
@@ -71,6 +90,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Fewer images and steps, fo
 
 
 @app.command()
+@reads_checkpoints
 def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the synthetic set.")],
     checkpoint: Checkpoint = None,
@@ -124,6 +144,8 @@ def synthesize(
 
 
 @app.command()
+@audited
+@reads_checkpoints
 def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
     checkpoint: Checkpoint = None,
@@ -177,6 +199,8 @@ def quantize(
         integer_decoder=integer_decoder,
     )
     manifest = bundle.manifest
+    made_of = manifest.model.checkpoint_sha256
+    audit.record("quantize", checkpoint=made_of, bundle=manifest.sha256, profile=manifest.profile)
     if as_json:
         print_json({"bundle": str(bundle.path), "sha256": manifest.sha256, **json.loads(manifest.to_json())})
         return
@@ -226,6 +250,7 @@ def experiment(
 
 
 @app.command()
+@partial(opens_bundles, computes=False)
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE|STUDY", help="A checkpoint, a bundle or a study.")],
     sensitivity: Annotated[
@@ -273,8 +298,9 @@ def inspect(
     elif path.is_dir() or not path.exists():
         from dfqsam.bundle import open_bundle
 
-        manifest = open_bundle(path).manifest
-        document = json.loads(manifest.to_json())
+        bundle = open_bundle(path)
+        document = json.loads(bundle.manifest.to_json())
+        document["trust"] = bundle.trust.state if as_json else bundle.trust.sentence
         title = f"Bundle {path}: every file matches its hash"
     else:
         _need_torch()
@@ -299,6 +325,7 @@ def inspect(
 
 
 @app.command("bench")
+@partial(opens_bundles, computes=False)
 def bench_bundle(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
     against: Annotated[str, typer.Option(help="What to compare with, with commas: fp32, dynamic, openvino.")] = "",
@@ -339,7 +366,7 @@ def _test_device(path: Path, as_json: bool) -> None:
     from dfqsam.runtime import self_test as run
 
     with stage("Running the self-test"):
-        report = run(Predictor(path))
+        report = run(Predictor(path, check_device=False))
     if report is None:
         raise InputError(f"The bundle {path} has no self-test; make it again with this version of dfqsam.")
     rows = {"difference": report.error, "limit": report.limit, "mask Dice": report.dice}
@@ -352,13 +379,15 @@ def _test_device(path: Path, as_json: bool) -> None:
 
 def _list_kernels(path: Path, as_json: bool) -> None:
     from dfqsam.bundle import open_bundle
+    from dfqsam.bundle.preflight import check_graph
 
     bundle = open_bundle(path)
     if find_spec("onnx") is None:
         raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
     from dfqsam.export.census import kernels, require_integer_kernels
 
-    found = kernels(bundle.read("encoder.onnx"))
+    check_graph(encoder := bundle.read("encoder.onnx"), "encoder.onnx")
+    found = kernels(encoder)
     if as_json:
         print_json(found)
     else:

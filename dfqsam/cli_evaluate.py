@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dfqsam import audit
+from dfqsam.cli_trust import open_signer
 from dfqsam.console import AsJson, print_json
 from dfqsam.errors import InputError
+
+if TYPE_CHECKING:
+    from dfqsam.bundle.sign import Signer
+    from dfqsam.evaluate.models import Models
 
 Reference = Annotated[Path | None, typer.Option(help="A bundle with the full-precision graphs, where BUNDLE has none.")]
 Boxes = Annotated[
@@ -125,6 +131,9 @@ def accept(
     window: WindowText = None,
     seed: Seed = 0,
     workers: Workers = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Sign the verdict with this private key, for dfqsam verify --acceptance.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say how many patients a study needs.")] = False,
     sigma: Annotated[float, typer.Option(help="For --plan: standard deviation of patients' losses.")] = 0.05,
     power: Annotated[float, typer.Option(help="For --plan: chance to pass.")] = 0.9,
@@ -152,16 +161,46 @@ def accept(
     from dfqsam.evaluate.run import Work, run_acceptance
     from dfqsam.evaluate.sources import open_data
 
+    signer = None if key is None else open_signer(key)
     models = open_models(bundle, reference)
     samples = open_data(data, split=split, boxes=boxes, labels=label or (), slices=slices, window=_window(window))
     kinds = None if prompt is None else [prompt]
     judgement, document = run_acceptance(models, samples, output, rules, Work(kinds, seed, workers))
+    _conclude(models, output, document, signer)
     if as_json:
         print_json(document)
     else:
         print(f"{judgement.verdict.word}: {judgement.verdict.reason}")
+        if signer is not None:
+            print(f"{output / 'acceptance.json.sig'}: signed by {key} ({signer.public.fingerprint[:16]})")
         print(f"{output / 'acceptance.json'} may leave the site; {output / 'acceptance.html'} may not")
     raise typer.Exit(EXIT[judgement.verdict.word])
+
+
+def _conclude(models: Models, folder: Path, document: dict[str, Any], signer: Signer | None) -> None:
+    """Sign the record, write what the verdict is in words of a change record, and log it."""
+    from hashlib import sha256
+
+    from dfqsam.bundle.records import CHANGE, change_record
+    from dfqsam.evaluate import files
+    from dfqsam.evaluate.record import RECORD, signable
+
+    manifest = models.quantized.manifest
+    files.write(folder / CHANGE, change_record(manifest, manifest.sha256, document).encode())
+    if signer is not None:
+        from dfqsam.bundle.sign import sign_record
+
+        sign_record(folder / RECORD, signer)
+    else:  # one of an earlier verdict is no longer true
+        (folder / f"{RECORD}.sig").unlink(missing_ok=True)
+    audit.record(
+        "accept",
+        bundle=manifest.sha256,
+        reference=models.reference.sha256,
+        verdict=document["verdict"],
+        record=sha256(signable(document)).hexdigest(),
+        key=None if signer is None else signer.public.fingerprint,
+    )
 
 
 def _plan(sigma: float, margin: float, power: float, expected: float, as_json: bool) -> None:

@@ -19,6 +19,8 @@ from dfqsam import __version__
 from dfqsam.assets import shipped_images
 from dfqsam.bundle import SELF_TEST, Bundle, write_bundle
 from dfqsam.bundle.manifest import REQUIRED_FILES
+from dfqsam.bundle.preflight import check_graph
+from dfqsam.bundle.records import record_files
 from dfqsam.bundle.write import check_target
 from dfqsam.config import QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
@@ -305,6 +307,8 @@ def build_bundle(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     )
+    for name, data in files.items():  # devices refuse what does not pass
+        check_graph(data, name)
     target = check_target(output)
     draft = target.with_name(f".{target.name}.draft")
     with stage("Recording the self-test"):
@@ -313,7 +317,7 @@ def build_bundle(
             files[SELF_TEST] = make_self_test(made, probe(size)).to_bytes()
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return write(output, files)
+    return write(output, files | record_files(made.manifest, files))
 
 
 def full_precision_parts(config: QuantConfig) -> str:

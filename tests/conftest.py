@@ -2,6 +2,17 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_rules():
+    """Neither this machine's trust store and audit log count, nor, but where it is asked for, the self-test of the
+    device, which every process that segments would begin with."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DFQSAM_TRUST", "DFQSAM_ALLOW_UNSIGNED", "DFQSAM_CHECKPOINTS", "DFQSAM_AUDIT"):
+            patch.delenv(name, raising=False)
+        patch.setenv("DFQSAM_SKIP_SELF_TEST", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Checkpoints go into a folder of this test run, never into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:

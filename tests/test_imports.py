@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "mixed": LEAVES | {"export", "quant", "sam"},
     "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory", "mixed", "processor"},
     "bundle": LEAVES | {"bundle"},
+    "audit": {"", "errors", "judgement"},
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
@@ -34,8 +35,13 @@ MAY_IMPORT = {
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
     "judgement": {"", "errors", "judgement"},
     "console": set(),
+    "cli_policy": LEAVES | {"audit", "bundle"},
+    "cli_trust": LEAVES | {"console", "audit", "bundle"},
+    "cli_records": LEAVES | {"bundle"},
+    "cli_audit": LEAVES | {"console", "audit", "judgement.chain"},
+    "cli_checkpoint": LEAVES | {"console", "sam.convert"},
     "cli_segment": LEAVES | {"console", "segment", "runtime", "imaging", "assets"},
-    "cli_evaluate": LEAVES | {"console", "evaluate"},
+    "cli_evaluate": LEAVES | {"console", "evaluate", "audit", "bundle", "cli_trust"},
     "cli_judgement": LEAVES | {"console", "judgement"},
     "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
@@ -48,10 +54,16 @@ TORCH_FREE = (
     "memory",
     "processor",
     "bundle",
+    "audit",
     "runtime",
     "bench",
     "imaging",
     "segment",
+    "cli_policy",
+    "cli_trust",
+    "cli_records",
+    "cli_audit",
+    "cli_checkpoint",
     "cli_segment",
     "evaluate",
     "judgement",
@@ -115,6 +127,13 @@ def test_what_is_run_by_hand_is_imported_by_nothing(name):
     assert not [path for path in PACKAGE.rglob("*.py") if any(found.startswith(module) for found in imports(path))]
 
 
+def test_a_bundle_needs_the_standard_library_and_two_small_packages_only():
+    found = {name for path in (PACKAGE / "bundle").glob("*.py") for name in imports(path)}
+    assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "dfqsam", "cryptography", "packaging"}
+    loaded = "import dfqsam.bundle, dfqsam.cli, sys; print({'cryptography', 'packaging', 'numpy'} & {*sys.modules})"
+    assert run(loaded).strip() == "set()"  # only where there is something to verify
+
+
 def test_judgements_need_the_standard_library_only():
     found = {name for path in (PACKAGE / "judgement").glob("*.py") for name in imports(path)}
     assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "dfqsam"}
@@ -171,6 +190,18 @@ for name in ("v.nii", "d.dcm"):
     assert shape == "(1, 4, 5, 3) 7"
     assert nifti == "This file needs nibabel; install it with: pip install 'dfqsam[studies]'."
     assert dicom == "This file needs pydicom; install it with: pip install 'dfqsam[studies]'."
+
+
+def test_telemetry_is_off_whatever_is_imported_first(tmp_path):
+    """The census, which quantize imports first, uses ONNX Runtime and does not ask the runtime to switch it off."""
+    code = """
+import dfqsam.export.census
+import onnxruntime
+from dfqsam.assets import shipped_bundle
+onnxruntime.InferenceSession(str(shipped_bundle() / "decoder.onnx"), providers=["CPUExecutionProvider"])
+"""
+    run(code, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"), MPLCONFIGDIR=os.devnull)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_segmenting_leaves_no_telemetry_behind(tmp_path):

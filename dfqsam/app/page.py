@@ -23,7 +23,7 @@ def choose_bundle(library: Library) -> Choice:
         sizes = f"quantized {cards.megabytes(choice.quantized)}"
         if choice.full is not None:
             sizes += f", full precision {cards.megabytes(choice.full)}"
-        st.caption(f"{choice.name}: {sizes}")
+        st.caption(f"{choice.name}: {sizes}; {choice.bundle.trust.sentence}")
         if choice.full is None:
             st.info(choice.why, icon=":material/info:")
     return choice

@@ -45,7 +45,7 @@ def load(engine: str, model: Path, threads: int) -> Run:
         return lambda inputs: request.infer(inputs)
     from dfqsam.runtime import Predictor
 
-    predictor = Predictor(model, full_precision=engine.endswith("fp32"), threads=threads)
+    predictor = Predictor(model, full_precision=engine.endswith("fp32"), threads=threads, check_device=False)
 
     def first_mask(inputs: dict[str, Any]) -> object:
         predictor.set_image(inputs["image"])

@@ -2,7 +2,8 @@
 
 ``manifest.json`` carries one key more than :class:`Manifest`: ``sha256``, the hash of all the others in their one
 spelling (:func:`dfqsam.bundle.strict.canonical`). A flipped bit anywhere in the file is therefore seen, and the hash
-serves as the identity of the bundle. It is a checksum and no signature: it does not say who made the bundle.
+serves as the identity of the bundle. It is a checksum and no signature: who made the bundle is said by
+``manifest.sig`` beside it (:mod:`dfqsam.bundle.sign`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ FORMAT = 1
 PROMPTS = ("box", "point", "mask")
 REQUIRED_FILES = ("encoder.onnx", "decoder.onnx")
 SELF_TEST = "selftest.npz"
-KNOWN_FILES = (*REQUIRED_FILES, "encoder_fp32.onnx", "decoder_fp32.onnx", SELF_TEST)
+RECORDS = ("MODEL_CARD.md", "CHANGE.md", "SOUP.csv", "sbom.cdx.json")
+KNOWN_FILES = (*REQUIRED_FILES, "encoder_fp32.onnx", "decoder_fp32.onnx", SELF_TEST, *RECORDS)
 MAX_FILE_BYTES = (1 << 31) - 1
 MAX_IMAGE_SIZE = 4096
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dfqsam.bundle.manifest import MAX_FILE_BYTES, FileRecord, Manifest
+from dfqsam.bundle.trust import Trust, TrustStore, examine, require
 from dfqsam.errors import BundleError
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+SIGNATURE_BYTES = 64  # of Ed25519
 MAX_MANIFEST_BYTES = 1 << 20
-
-
+NOBODY = Trust()
 PIECE = 1 << 20  # bytes read at a time: a small device need not hold a file to check it
 
 
@@ -49,10 +51,12 @@ def _verified(path: Path, record: FileRecord) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its directory and its manifest. Files are verified again each time they are read."""
+    """An opened bundle: its directory, its manifest, and who vouches for it. Files are verified again each time they
+    are read."""
 
     path: Path
     manifest: Manifest
+    trust: Trust = NOBODY
 
     @property
     def sha256(self) -> str:
@@ -84,8 +88,25 @@ class Bundle:
         return _verified(self.path / name, self.manifest.files[name])
 
 
-def open_bundle(directory: str | Path) -> Bundle:
-    """Open the bundle in ``directory`` and verify every file.
+@dataclass(frozen=True)
+class Unjudged:
+    """A bundle of which every file is what its manifest says, whoever made it.
+
+    Attributes:
+        path: its directory.
+        manifest: as it was read.
+        data: the bytes of ``manifest.json``, which a signature is over.
+        signature: 64 bytes; None where there is none.
+    """
+
+    path: Path
+    manifest: Manifest
+    data: bytes
+    signature: bytes | None
+
+
+def read_bundle(directory: str | Path) -> Unjudged:
+    """Read the bundle in ``directory`` and verify every file, but not who signed it.
 
     Raises:
         BundleError: one sentence: no such directory, no manifest, a file missing, added or altered, or a symbolic link.
@@ -104,10 +125,33 @@ def open_bundle(directory: str | Path) -> Bundle:
     for name, plain in sorted(found.items()):
         if not plain:
             raise BundleError(f"{path / name} is a link or a directory; a bundle holds plain files only.")
-    manifest = Manifest.from_json(b"".join(_pieces(path / MANIFEST, MAX_MANIFEST_BYTES)))
-    for name in sorted(found.keys() - manifest.files.keys() - {MANIFEST}):
+    data = b"".join(_pieces(path / MANIFEST, MAX_MANIFEST_BYTES))
+    manifest = Manifest.from_json(data)
+    for name in sorted(found.keys() - manifest.files.keys() - {MANIFEST, SIGNATURE}):
         raise BundleError(f"{path / name} is not named in the manifest; remove it or make the bundle again.")
     for name, record in sorted(manifest.files.items()):
         for _piece in _verified(path / name, record):
             pass
-    return Bundle(path, manifest)
+    signature = b"".join(_pieces(path / SIGNATURE, SIGNATURE_BYTES)) if SIGNATURE in found else None
+    if signature is not None and len(signature) != SIGNATURE_BYTES:
+        raise BundleError(f"{path / SIGNATURE} is no signature of {SIGNATURE_BYTES} bytes; it was altered or damaged.")
+    return Unjudged(path, manifest, data, signature)
+
+
+def open_bundle(directory: str | Path, store: TrustStore | None = None) -> Bundle:
+    """Open the bundle in ``directory``: verify every file, and who signed it.
+
+    Args:
+        store: keys that must have signed it; None for those of the site (:meth:`TrustStore.configured`). Where the site
+            has none either, an unsigned bundle is opened too.
+
+    Raises:
+        BundleError: as :func:`read_bundle`, and where there is a trust store and none of its keys has signed (unless
+            the process allows that, see :mod:`dfqsam.bundle.trust`).
+        InputError: when the trust store of the site cannot be read.
+    """
+    store = store or TrustStore.configured()
+    read = read_bundle(directory)
+    trust = examine(read.data, read.signature, store)
+    require(trust, read.path, store, read.manifest.sha256)
+    return Bundle(read.path, read.manifest, trust)

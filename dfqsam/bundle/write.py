@@ -13,7 +13,7 @@ from typing import Any
 from dfqsam import __version__
 from dfqsam.bundle import strict
 from dfqsam.bundle.manifest import FORMAT, KNOWN_FILES, Manifest
-from dfqsam.bundle.store import MANIFEST, Bundle, open_bundle
+from dfqsam.bundle.store import MANIFEST, SIGNATURE, Bundle, read_bundle
 from dfqsam.errors import BundleError
 
 
@@ -28,7 +28,7 @@ def check_target(directory: str | Path) -> Path:
         raise BundleError(f"{path} is a file or a link; name a directory that is new, empty or a bundle.")
     if path.is_dir():
         names = set(os.listdir(path))
-        if names and (MANIFEST not in names or names - {MANIFEST, *KNOWN_FILES}):
+        if names and (MANIFEST not in names or names - {MANIFEST, SIGNATURE, *KNOWN_FILES}):
             raise BundleError(f"{path} holds other files; name a directory that is new, empty or a bundle.")
     return path
 
@@ -65,7 +65,7 @@ def write_bundle(
     """Write ``files`` (name to content) and a manifest with the given fields; the same input gives the same bytes.
 
     The fields are those of :class:`dfqsam.bundle.Manifest`; ``format`` and the hashes are filled in. A bundle that is
-    already there is replaced in one step.
+    already there is replaced in one step, its signature with it: the new one is not signed yet.
 
     Raises:
         BundleError: for fields that a manifest cannot hold, a directory that holds something else, or a full disk.
@@ -97,4 +97,5 @@ def write_bundle(
         raise BundleError(f"The bundle {target} cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return open_bundle(target)
+    written = read_bundle(target)
+    return Bundle(written.path, written.manifest)

@@ -45,7 +45,7 @@ def _sentences(path: Path) -> Iterator[None]:
         elif "only grows" in said:
             raise ChainError(f"{path} refused an entry that is not its next; the log was altered.") from error
         elif "not a database" in said:
-            text = f"{path} is no SQLite file; name a store of judgements."
+            text = f"{path} is no SQLite file; name a file that dfqsam has made."
         else:
             text = f"{path} is damaged or its disk fails ({said}); put back a copy."
         raise InputError(text) from error
@@ -135,7 +135,7 @@ class Log:
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}).") from error
         if magic != MAGIC:
-            raise InputError(f"{self.path} is no SQLite file; name a store of judgements.")
+            raise InputError(f"{self.path} is no SQLite file; name a file that dfqsam has made.")
         with _sentences(self.path):
             self._connection = connect(self.path, timeout, write)
             try:
@@ -151,7 +151,7 @@ class Log:
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if application != schema.APPLICATION_ID:
-            raise InputError(f"{self.path} is a database of something else; name a store of judgements.")
+            raise InputError(f"{self.path} is a database of something else; name a file that dfqsam has made.")
         if version != schema.VERSION:
             raise InputError(
                 f"{self.path} has schema {version} and this dfqsam knows {schema.VERSION}; use the one that wrote it."

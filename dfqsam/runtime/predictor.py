@@ -35,17 +35,21 @@ class Predictor:
         full_precision: bool = False,
         threads: int | None = None,
         force_prompts: bool = False,
+        check_device: bool = True,
     ) -> None:
-        """Verify the bundle and load its two graphs.
+        """Verify the bundle, load its two graphs, and see that this device computes what it must.
 
         Args:
             bundle: a bundle's directory, or one already opened.
             full_precision: run the full-precision graphs, where the bundle has them, to compare.
             threads: of ONNX Runtime, at least 1; None for one a core.
             force_prompts: accept kinds of prompt that the model was not trained on.
+            check_device: run the bundle's self-test first, once a process and bundle; it is of the quantized graphs, so
+                that full precision goes without.
 
         Raises:
-            BundleError: when the bundle is incomplete or altered, has no such graphs, or does not load.
+            BundleError: when the bundle is incomplete or altered, was signed by nobody whom this site trusts, has no
+                such graphs, does not load, or when this device's kernels give wrong results.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self._force = force_prompts
@@ -56,6 +60,10 @@ class Predictor:
         self._decoder = open_graph(self.bundle, decoder, threads)
         check_signature(self._decoder, DECODER_INPUTS, DECODER_OUTPUTS, decoder)
         self.reset_image()
+        if check_device and not full_precision:
+            from dfqsam.runtime.selftest import require_right_results  # which knows the predictor
+
+            require_right_results(self)
 
     @property
     def image_size(self) -> int:

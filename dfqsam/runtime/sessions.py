@@ -7,6 +7,7 @@ from functools import cache
 import onnxruntime
 
 from dfqsam.bundle import Bundle
+from dfqsam.bundle.preflight import check_file
 from dfqsam.errors import BundleError, InputError
 from dfqsam.memory import return_freed_memory
 from dfqsam.runtime.sealed import sealed
@@ -19,9 +20,11 @@ def open_graph(bundle: Bundle, name: str, threads: int | None = None) -> onnxrun
     """A session of the graph ``name`` of a bundle, from the very bytes that were verified; see :func:`session`.
 
     Raises:
-        BundleError: also when the bundle has no such file, or it was altered since the bundle was opened.
+        BundleError: also when the bundle has no such file, it was altered since the bundle was opened, or holds what a
+            bundle may not hold (:mod:`dfqsam.bundle.preflight`).
     """
     with sealed(bundle, name) as model:
+        check_file(model, name)
         return session(model, threads)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dfqsam.errors import CheckpointError
+from dfqsam.sam.allowed import require_allowed
 from dfqsam.sam.huggingface import is_hugging_face, sam_names
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
@@ -26,7 +27,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     A wrapping dictionary (``model``, ``state_dict``), the prefix ``module.`` and Hugging Face's names are undone.
 
     Raises:
-        CheckpointError: one sentence, for a file that is missing, damaged, of another kind, or that would run code.
+        CheckpointError: one sentence, for a file that is missing, damaged, of another kind, that would run code, or
+            that the site's list of checkpoints (:mod:`dfqsam.sam.allowed`) does not name.
+        InputError: when that list cannot be read.
     """
     path = Path(path)
     if not path.exists():
@@ -35,6 +38,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a directory; give the checkpoint file itself.")
     if path.suffix not in (*PICKLES, ".safetensors"):
         raise CheckpointError(f"{path} is no checkpoint by its name; give a .pth, .pt, .bin or .safetensors file.")
+    require_allowed(path)
     state = _tensors(_loaded(path), path)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return sam_names(state) if is_hugging_face(state) else state

@@ -93,6 +93,7 @@ def do(predictor: Any, job: Job) -> dict[str, Any]:
 
 
 _predictor: Any = None
+_refused = ""
 
 
 def settle() -> None:
@@ -107,16 +108,22 @@ def settle() -> None:
 
 
 def start_worker(bundle: str, threads: int, force: bool) -> None:
-    """:func:`settle`, with a predictor of its own."""
-    global _predictor
+    """:func:`settle`, with a predictor of its own; why there is none (this device computes wrong results, say) becomes
+    the result of every study."""
+    global _predictor, _refused
     settle()
     from dfqsam.runtime import Predictor
 
-    _predictor = Predictor(bundle, threads=threads, force_prompts=force)
+    try:
+        _predictor = Predictor(bundle, threads=threads, force_prompts=force)
+    except DfqsamError as error:
+        _refused = str(error)
 
 
 def run_in_worker(job: Job) -> dict[str, Any]:
     """:func:`do` with this process's predictor; ``{"error": sentence}`` where it fails."""
+    if _refused:
+        return {"error": _refused}
     try:
         return do(_predictor, job)
     except DfqsamError as error:

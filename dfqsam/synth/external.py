@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,7 +107,6 @@ def _script(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime as ort
 
     session = ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])

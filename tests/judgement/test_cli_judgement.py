@@ -142,7 +142,7 @@ def test_tampering_is_exit_code_1(judgements, site):
     ("arguments", "said"),
     [
         (["nowhere.sqlite"], "nowhere.sqlite cannot be read (No such file or directory)."),
-        (["text.csv"], "text.csv is no SQLite file; name a store of judgements."),
+        (["text.csv"], "text.csv is no SQLite file; name a file that dfqsam has made."),
         (["judgements.sqlite", "--verify", "abc"], "'abc' is no head of a log"),
         (["judgements.sqlite", "--csv", "no/where.csv"], "no/where.csv cannot be written"),
     ],

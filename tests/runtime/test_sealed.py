@@ -56,8 +56,10 @@ def test_a_graph_computes_the_same_from_a_path_and_from_bytes():
 
 
 def test_what_is_no_model_is_refused_in_one_sentence(bundle):
-    with pytest.raises(BundleError, match=r"ONNX Runtime .* cannot load the model"):
+    with pytest.raises(BundleError, match=r"encoder\.onnx is refused: .* get the bundle from its maker again"):
         open_graph(bundle, "encoder.onnx")
+    with pytest.raises(BundleError, match=r"ONNX Runtime .* cannot load the model"):
+        session(FILES["encoder.onnx"])
 
 
 @linux
