@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfqsam import __version__, cli_app, cli_evaluate, cli_judgement, cli_segment
-from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
+from dfqsam.config import BLOCKS, INTEGER, METHODS, PAPER, PRESETS, PROFILES, SIZE_ONLY, STARTS, SynthesisConfig
 from dfqsam.console import AsJson, print_json, two_columns
 from dfqsam.errors import DfqsamError, InputError
 
@@ -128,6 +128,9 @@ def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
     checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
+    block: Annotated[
+        int | None, typer.Option(help=f"Weights that share a scale in {SIZE_ONLY}: {', '.join(map(str, BLOCKS))}.")
+    ] = None,
     preset: Annotated[str, typer.Option(help=f"How long it is mended: {', '.join(PRESETS)}.")] = "fast",
     target_size: Annotated[
         float | None, typer.Option(min=0.01, help="MB (10^6 bytes) of the encoder's file; layers get 4 or 8 bits.")
@@ -165,6 +168,7 @@ def quantize(
         output,
         profile=profile,
         preset=preset,
+        block=block,
         target_bytes=None if target_size is None else int(target_size * 1e6),
         target_agreement=target_agreement,
         synthesis=synthesis,
@@ -191,7 +195,7 @@ def experiment(
     data: Annotated[Path, typer.Argument(help="Pictures, reference masks and a manifest.csv.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder that figures are kept in.")],
     rows: Annotated[str | None, typer.Option(help="Calibration sources, with commas; without, all.")] = None,
-    columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *PROFILES)),
+    columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *INTEGER)),
     seeds: Annotated[str, typer.Option(help="Seeds of the synthesis, with commas.")] = "0",
     reparameterize: Annotated[str, typer.Option(help="Targets, 'rotation' and 'none', with commas.")] = "center,none",
     rungs: Annotated[str, typer.Option(help="Of the ladder of techniques, with commas.")] = "corrected",
@@ -356,14 +360,14 @@ def _list_kernels(path: Path, as_json: bool) -> None:
     bundle = open_bundle(path)
     if find_spec("onnx") is None:
         raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
-    from dfqsam.export.census import kernels, require_integer_kernels
+    from dfqsam.export.census import kernels, require_kernels
 
     found = kernels(bundle.read("encoder.onnx"))
     if as_json:
         print_json(found)
     else:
         two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
-    require_integer_kernels(found, list(found))
+    require_kernels(found, list(found), bundle.manifest.quantization.get("block"))
 
 
 @models_app.callback()

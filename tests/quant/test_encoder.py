@@ -8,7 +8,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError, ParityError
 from dfqsam.quant.build import site_bits
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
-from dfqsam.quant.layers import QuantizedConv, on_grid, require_on_grid
+from dfqsam.quant.layers import QuantizedConv, require_on_grid
 from dfqsam.quant.logarithmic import LogSqrt2
 from dfqsam.quant.observe import observe, searched
 from dfqsam.quant.product import QuantizedProduct
@@ -37,7 +37,7 @@ def test_every_linear_and_dense_convolution_is_quantized_and_on_its_grid():
     layers = quantized_layers(encoder)
     assert done == expected
     assert set(layers) == set(expected)
-    assert all(on_grid(layer) for layer in layers.values())
+    assert all(layer.on_grid() for layer in layers.values())
     dense = {n for n, m in encoder.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
     assert all(n.startswith(("patch_embed", "layers.0")) or n.endswith(("conv2", "local_conv")) for n in dense)
 
