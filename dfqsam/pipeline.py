@@ -22,6 +22,7 @@ from dfqsam.bundle.manifest import REQUIRED_FILES
 from dfqsam.bundle.write import check_target
 from dfqsam.config import SIZE_ONLY, QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
+from dfqsam.export.attention import decision
 from dfqsam.export.census import kernels, require_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
@@ -302,6 +303,7 @@ def build_bundle(
             "quantized_layers": len(layers),
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
+            "attention_products": decision(sam.encoder, size),
             "decoder": INTEGER_DECODER if config.integer_decoder else FLOAT_DECODER,
             "parity": parity,
         },
