@@ -18,7 +18,7 @@ import torch
 from dfqsam import __version__
 from dfqsam.assets import shipped_images
 from dfqsam.bundle import SELF_TEST, Bundle, write_bundle
-from dfqsam.bundle.manifest import REQUIRED_FILES
+from dfqsam.bundle.manifest import MAX_FILE_BYTES, REQUIRED_FILES
 from dfqsam.bundle.write import check_target
 from dfqsam.config import SIZE_ONLY, QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
@@ -28,7 +28,7 @@ from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
-from dfqsam.mixed import agreeing, settled_bits, within
+from dfqsam.mixed import agreeing, full_precision_bytes, settled_bits, within
 from dfqsam.progress import stage
 from dfqsam.quant.budget import stored_bytes
 from dfqsam.quant.calibration import calibrate
@@ -106,6 +106,8 @@ def quantize(
     keep_freed_memory()
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
+    if full_precision:
+        require_one_file(sam)
     images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
     pictures = list(images.images)
     if target_bytes is not None:
@@ -159,6 +161,16 @@ def measure_sensitivity(checkpoint: Path, folder: Path, bits: int, images: int) 
     (folder / "sensitivity.md").write_text(markdown(found))
     chart(found, folder / "sensitivity.png", f"{sam.family.title}: embedding error with one site at {bits} bits")
     return [asdict(site) for site in found]
+
+
+def require_one_file(sam: Sam) -> None:
+    """Raises InputError where the encoder in full precision is too large for the one file that a graph has to be."""
+    taken = full_precision_bytes(sam.encoder)
+    if taken > MAX_FILE_BYTES:
+        raise InputError(
+            f"In full precision the encoder of {sam.family.title} takes {taken / 1e9:.1f} GB, and an ONNX file holds 2 "
+            "GiB; quantize it without --with-full-precision."
+        )
 
 
 def deployable(profile: str, preset: str = "fast", block: int | None = None) -> QuantConfig:

@@ -31,7 +31,8 @@ def test_every_shape_of_every_family_was_measured_and_none_is_faster_on_integers
     document = json.loads(attention_products().read_bytes())
     rows = {(r["batch"], r["queries"], r["keys"], r["heads"], r["size"]): r for r in document["shapes"]}
     met = set()
-    for family in FAMILIES.values():
+    alike = {(f.width, f.depth, f.image_sizes): f for f in FAMILIES.values()}  # MedSAM has the shapes of SAM ViT-B
+    for family in alike.values():
         for size in family.image_sizes:
             met |= set(attention_shapes(encoder_of(family, size), size))
     assert met <= set(rows)
