@@ -144,7 +144,7 @@ def test_coarse_grids_are_searched_without_the_extremes():
 def test_each_site_sees_quantized_inputs_in_one_pass(target, monkeypatch):
     """The grids found in sequence are those found behind the encoder as it is quantized so far."""
     # Half precision comes last and changes what enters a little.
-    monkeypatch.setattr("dfqsam.quant.encoder.round_to_half", lambda _encoder: 0)
+    monkeypatch.setattr("dfqsam.quant.encoder.round_for_storage", lambda *_: 0)
     config = replace(QuantConfig.of("W4A4"), upstream="quantized", reparameterize=target, rows=1 << 30)
     encoder, seen = tiny_encoder(), []
     handle = encoder.register_forward_pre_hook(lambda _module, _inputs: seen.append(1))
