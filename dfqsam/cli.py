@@ -26,7 +26,7 @@ from dfqsam import (
     cli_trust,
 )
 from dfqsam.cli_policy import audited, opens_bundles, reads_checkpoints
-from dfqsam.config import METHODS, PAPER, PRESETS, PROFILES, STARTS, SynthesisConfig
+from dfqsam.config import BLOCKS, INTEGER, METHODS, PAPER, PRESETS, PROFILES, SIZE_ONLY, STARTS, SynthesisConfig
 from dfqsam.console import AsJson, print_json, two_columns
 from dfqsam.errors import DfqsamError, InputError
 
@@ -150,6 +150,9 @@ def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.")],
     checkpoint: Checkpoint = None,
     profile: Annotated[str, typer.Option(help=f"Bits of weights and activations: {', '.join(PROFILES)}.")] = "w8a8",
+    block: Annotated[
+        int | None, typer.Option(help=f"Weights that share a scale in {SIZE_ONLY}: {', '.join(map(str, BLOCKS))}.")
+    ] = None,
     preset: Annotated[str, typer.Option(help=f"How long it is mended: {', '.join(PRESETS)}.")] = "fast",
     target_size: Annotated[
         float | None, typer.Option(min=0.01, help="MB (10^6 bytes) of the encoder's file; layers get 4 or 8 bits.")
@@ -187,6 +190,7 @@ def quantize(
         output,
         profile=profile,
         preset=preset,
+        block=block,
         target_bytes=None if target_size is None else int(target_size * 1e6),
         target_agreement=target_agreement,
         synthesis=synthesis,
@@ -215,7 +219,7 @@ def experiment(
     data: Annotated[Path, typer.Argument(help="Pictures, reference masks and a manifest.csv.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder that figures are kept in.")],
     rows: Annotated[str | None, typer.Option(help="Calibration sources, with commas; without, all.")] = None,
-    columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *PROFILES)),
+    columns: Annotated[str, typer.Option(help="Settings, with commas.")] = ",".join((*PAPER, *INTEGER)),
     seeds: Annotated[str, typer.Option(help="Seeds of the synthesis, with commas.")] = "0",
     reparameterize: Annotated[str, typer.Option(help="Targets, 'rotation' and 'none', with commas.")] = "center,none",
     rungs: Annotated[str, typer.Option(help="Of the ladder of techniques, with commas.")] = "corrected",
@@ -384,7 +388,7 @@ def _list_kernels(path: Path, as_json: bool) -> None:
     bundle = open_bundle(path)
     if find_spec("onnx") is None:
         raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
-    from dfqsam.export.census import kernels, require_integer_kernels
+    from dfqsam.export.census import kernels, require_kernels
 
     check_graph(encoder := bundle.read("encoder.onnx"), "encoder.onnx")
     found = kernels(encoder)
@@ -392,7 +396,7 @@ def _list_kernels(path: Path, as_json: bool) -> None:
         print_json(found)
     else:
         two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
-    require_integer_kernels(found, list(found))
+    require_kernels(found, list(found), bundle.manifest.quantization.get("block"))
 
 
 @models_app.callback()

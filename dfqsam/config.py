@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 
 from dfqsam.errors import InputError
 
-# Bits of weights and activations. Lower case: deployable, on integer kernels. Upper case: the paper's full setting,
-# simulated. The two are never compared under one name.
-PROFILES = {"w8a8": (8, 8), "w6a6": (6, 6), "w4a8": (4, 8), "w4a4": (4, 4)}
+# Bits of weights and activations. Lower case: deployable, all but one on integer kernels. Upper case: the paper's full
+# setting, simulated. The two are never compared under one name.
+INTEGER = {"w8a8": (8, 8), "w6a6": (6, 6), "w4a8": (4, 8), "w4a4": (4, 4)}
+SIZE_ONLY = "w4-only"  # weights of four bits in blocks, activations in floating point
+PROFILES = {**INTEGER, SIZE_ONLY: (4, None)}
+BLOCKS = (32, 64, 128)  # that every kernel has; others are slow or, in ONNX Runtime 1.26, silently wrong
 PAPER = {"W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4)}
 METHODS = ("auto", "noise", "shapes", "psaq", "dfqsam")
 STARTS = ("shapes", "noise")
@@ -37,7 +40,10 @@ class QuantConfig:
     Attributes:
         profile: name of the profile, for the record.
         weight_bits: 2 to 8; symmetric, one scale per output channel.
-        activation_bits: 2 to 8; affine, one scale and zero point per tensor.
+        activation_bits: 2 to 8; affine, one scale and zero point per tensor. None for floating point.
+        block: inputs that share a scale, 32, 64 or 128, where only the weights of Linears and 1x1 convolutions are
+            rounded, to four bits; None for integer kernels. What is large besides is stored in eight bits and computed
+            in floating point.
         gelu_bits: of activations behind a GELU. The deployable profiles give them 8 (integer kernels take 8 anyhow).
         layer_bits: names of layers whose weights have other bits than ``weight_bits``, with these.
         file_share: what the encoder's file may take of the bytes of full precision, a sixth for ``w4a8``; None for
@@ -75,7 +81,8 @@ class QuantConfig:
 
     profile: str = "w8a8"
     weight_bits: int = 8
-    activation_bits: int = 8
+    activation_bits: int | None = 8
+    block: int | None = None
     gelu_bits: int = 8
     layer_bits: tuple[tuple[str, int], ...] = ()
     file_share: float | None = None
@@ -101,12 +108,20 @@ class QuantConfig:
         for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits, *own):
             if bits is not None and not 2 <= bits <= 8:
                 raise InputError(f"{bits} bits were asked for; give 2 to 8.")
+        if (self.block is None) != (self.activation_bits is not None):
+            raise InputError("Blocks of weights go with activations in floating point; give both or neither.")
+        if self.block is not None and self.block not in BLOCKS:
+            raise InputError(f"Blocks of {self.block} weights were asked for; give {', '.join(map(str, BLOCKS))}.")
+        if self.block is not None and (
+            self.weight_bits != 4 or self.upstream == "quantized" or "blocks" in self.passes
+        ):
+            raise InputError("Blocks of weights have four bits, and no ranges or blocks of layers to be fitted.")
         if self.rows < 1:
             raise InputError(f"{self.rows} activation values a site were asked for; give at least 1.")
 
     @property
     def deployable(self) -> bool:
-        """Whether integer kernels exist for all of it; the paper's setting is simulated."""
+        """Whether kernels exist for all of it; the paper's setting is simulated."""
         return not self.products and self.edge_bits is None and self.reparameterize != ROTATION
 
     @classmethod
@@ -138,7 +153,10 @@ class QuantConfig:
         if profile not in PROFILES:
             names = ", ".join((*PROFILES, *PAPER))
             raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
-        weight_bits, activation_bits = PROFILES[profile]
+        if profile == SIZE_ONLY:
+            passes = tuple(name for name in PRESETS[preset] if name in ("weights", "biases"))
+            return cls(profile, 4, None, BLOCKS[0], reparameterize=None, channel_scales=False, passes=passes)
+        weight_bits, activation_bits = INTEGER[profile]
         share = 1 / 6 if profile == "w4a8" else None
         return cls(profile, weight_bits, activation_bits, file_share=share, passes=PRESETS[preset])
 

@@ -18,18 +18,19 @@ import torch
 from dfqsam import __version__
 from dfqsam.assets import shipped_images
 from dfqsam.bundle import SELF_TEST, Bundle, write_bundle
-from dfqsam.bundle.manifest import REQUIRED_FILES
+from dfqsam.bundle.manifest import MAX_FILE_BYTES, REQUIRED_FILES
 from dfqsam.bundle.preflight import check_graph
 from dfqsam.bundle.records import record_files
 from dfqsam.bundle.write import check_target
-from dfqsam.config import QuantConfig, SynthesisConfig
+from dfqsam.config import SIZE_ONLY, QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError, ParityError
-from dfqsam.export.census import kernels, require_integer_kernels
+from dfqsam.export.attention import decision
+from dfqsam.export.census import kernels, require_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
 from dfqsam.memory import keep_freed_memory
-from dfqsam.mixed import agreeing, settled_bits, within
+from dfqsam.mixed import agreeing, full_precision_bytes, settled_bits, within
 from dfqsam.progress import stage
 from dfqsam.quant.budget import stored_bytes
 from dfqsam.quant.calibration import calibrate
@@ -61,6 +62,7 @@ def quantize(
     *,
     profile: str = "w8a8",
     preset: str = "fast",
+    block: int | None = None,
     target_bytes: int | None = None,
     target_agreement: float | None = None,
     synthesis: SynthesisConfig | None = None,
@@ -79,6 +81,7 @@ def quantize(
         output: directory of the bundle; new, empty, or a bundle to be replaced.
         profile: a deployable one, see :data:`dfqsam.config.PROFILES`.
         preset: how long the quantized encoder is mended, see :data:`dfqsam.config.PRESETS`.
+        block: inputs that share a scale in the profile ``w4-only``: 32 (the default), 64 or 128.
         target_bytes: what the encoder's file may take. Layers that matter most then get 8-bit weights and the others
             4, whatever the profile says of weights; its name ends in ``-mixed``.
         target_agreement: how far, 0 to 100, masks of random prompts must stay what they were on synthetic images kept
@@ -96,13 +99,17 @@ def quantize(
         InputError, CheckpointError, BundleError: for what the user can mend.
         ParityError: when an exported graph does not compute what the model computes.
     """
-    quantization = replace(deployable(profile, preset), integer_decoder=integer_decoder)
+    quantization = replace(deployable(profile, preset, block), integer_decoder=integer_decoder)
     if target_bytes is not None and target_agreement is not None:
         raise InputError("A size and an agreement were asked for; give one of them.")
+    if quantization.block is not None and (target_bytes is not None or target_agreement is not None):
+        raise InputError(f"All layers of {profile} have 4 bits, none of them 8; leave the target out, or take w4a8.")
     check_target(output)
     keep_freed_memory()
     with stage("Loading the checkpoint"):
         sam, digest = load(checkpoint, family, image_size)
+    if full_precision:
+        require_one_file(sam)
     images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
     pictures = list(images.images)
     if target_bytes is not None:
@@ -158,13 +165,30 @@ def measure_sensitivity(checkpoint: Path, folder: Path, bits: int, images: int) 
     return [asdict(site) for site in found]
 
 
-def deployable(profile: str, preset: str = "fast") -> QuantConfig:
-    """The settings of a profile that integer kernels exist for.
+def require_one_file(sam: Sam) -> None:
+    """Raises InputError where the encoder in full precision is too large for the one file that a graph has to be."""
+    taken = full_precision_bytes(sam.encoder)
+    if taken > MAX_FILE_BYTES:
+        raise InputError(
+            f"In full precision the encoder of {sam.family.title} takes {taken / 1e9:.1f} GB, and an ONNX file holds 2 "
+            "GiB; quantize it without --with-full-precision."
+        )
+
+
+def deployable(profile: str, preset: str = "fast", block: int | None = None) -> QuantConfig:
+    """The settings of a profile that kernels exist for.
+
+    Args:
+        block: of weights, for the profile that has them; None for its default.
 
     Raises:
         InputError: for an unknown one, and for the paper's full settings, which can only be simulated.
     """
     config = QuantConfig.of(profile, preset)
+    if block is not None:
+        if config.block is None:
+            raise InputError(f"{profile} has a scale a channel and no blocks; leave them out, or take {SIZE_ONLY}.")
+        config = replace(config, block=block)
     if not config.deployable:
         raise InputError(
             f"{profile} is the paper's full setting, which no device computes: the attention products have no integer "
@@ -241,7 +265,8 @@ def build_bundle(
 
     reference, sam = sam, copy.deepcopy(sam)
     names = [site.name for site in quantizable(sam.sites(), config)]
-    seen = calibrate(sam.encoder, sam.normalise, names, list(images.images), config.rows)
+    watched = names if config.block is None else []
+    seen = calibrate(sam.encoder, sam.normalise, watched, list(images.images), config.rows)
     with stage("Quantizing the encoder", len(names)) as advance:
         batches = seen.batches
         quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
@@ -269,7 +294,7 @@ def build_bundle(
         if target_bytes is not None and len(files["encoder.onnx"]) > target_bytes:
             taken = len(files["encoder.onnx"])
             raise InputError(f"The encoder takes {taken} bytes, more than the {target_bytes} that it may; allow more.")
-        require_integer_kernels(kernels(files["encoder.onnx"]), names)
+        require_kernels(kernels(files["encoder.onnx"]), names, config.block)
 
     layers = quantized_layers(sam.encoder)
     write = partial(
@@ -292,6 +317,7 @@ def build_bundle(
             "quantized_layers": len(layers),
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
+            "attention_products": decision(sam.encoder, size),
             "decoder": INTEGER_DECODER if config.integer_decoder else FLOAT_DECODER,
             "parity": parity,
         },
@@ -323,6 +349,8 @@ def build_bundle(
 def full_precision_parts(config: QuantConfig) -> str:
     """What a profile leaves in floating point, in words."""
     parts = ["attention products", "LayerNorm, GELU and softmax", *config.keep]
+    if config.block is not None:
+        return ", ".join(["all activations", "convolutions other than 1x1", *parts])
     return ", ".join(["depthwise convolutions", *parts] if config.depthwise == "float" else parts)
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "sam": LEAVES | {"sam"},
     "quant": LEAVES | {"quant", "sam.sites", "sam.prompter"},
     "synth": LEAVES | {"synth", "sam"},
-    "export": LEAVES | {"export", "quant", "sam"},
+    "export": LEAVES | {"export", "quant", "sam", "assets"},
     "mixed": LEAVES | {"export", "quant", "sam"},
     "experiment": LEAVES | {"experiment", "sam", "quant", "synth", "evaluate", "memory", "mixed", "processor"},
     "bundle": LEAVES | {"bundle"},

@@ -14,10 +14,12 @@ from dfqsam import pipeline
 from dfqsam.assets import shipped_bundle, shipped_images
 from dfqsam.bundle import open_bundle
 from dfqsam.config import SynthesisConfig
+from dfqsam.errors import InputError
 from dfqsam.memory import keep_freed_memory
 from dfqsam.sam.families import FAMILIES
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import load_sam
+from dfqsam.sam.vit import ViT, ViTConfig
 from dfqsam.synth.batching import batches
 from dfqsam.synth.dfqsam import Former
 from dfqsam.synth.synthesize import computed_by, make_prior
@@ -38,6 +40,7 @@ def hook(event, args):
         sockets.append(event)
 sys.addaudithook(hook)
 from dfqsam.config import SynthesisConfig
+from dfqsam.errors import InputError
 from dfqsam.pipeline import quantize
 out = Path(sys.argv[1])
 watching = True
@@ -128,6 +131,31 @@ def test_sensitivity_and_synthesis_write_what_they_promise(tmp_path, monkeypatch
     assert SyntheticSet.load(tmp_path / "set").sha256 == made.sha256
     assert made.provenance["checkpoint_sha256"] == "0" * 64
     assert not (tmp_path / ".set.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"profile": "w8a8", "block": 32}, "has a scale a channel and no blocks; leave them out, or take w4-only"),
+        ({"profile": "w4-only", "block": 512}, "Blocks of 512 weights were asked for; give 32, 64, 128"),
+        ({"profile": "w4-only", "target_bytes": 10**6}, "All layers of w4-only have 4 bits"),
+        ({"profile": "w4-only", "target_agreement": 95}, "leave the target out, or take w4a8"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_does_not_go_with_blocks_is_said_before_anything_is_read(options, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        pipeline.quantize(tmp_path / "none.pth", tmp_path / "bundle", **options)
+
+
+def test_full_precision_graphs_that_no_file_can_hold_are_refused_at_once():
+    with torch.device("meta"):  # the exact shapes, without memory
+        huge = ViT(ViTConfig(256, width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31)))
+        large = ViT(ViTConfig(256, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)))
+    sam = dataclasses.replace(tiny_sam(), family=FAMILIES["sam-vit-h"], encoder=huge)
+    with pytest.raises(InputError, match=r"SAM ViT-H takes 2\.5 GB, and an ONNX file holds 2 GiB"):
+        pipeline.require_one_file(sam)
+    pipeline.require_one_file(dataclasses.replace(sam, encoder=large))
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""What ships with the package: a ready bundle of LiteMedSAM, and the synthetic images that it was calibrated on."""
+"""What ships with the package: a ready bundle of LiteMedSAM, the synthetic images that it was calibrated on, and the
+measurement that decides how attention products are computed."""
 
 from __future__ import annotations
 
@@ -7,11 +8,17 @@ from pathlib import Path
 
 SHIPPED = "lite-medsam-w8a8"
 IMAGES = "lite-medsam-images"
+PRODUCTS = "attention-products.json"
 
 
 def shipped_bundle() -> Path:
     """The directory of the 8-bit LiteMedSAM bundle."""
     return Path(__file__).parent / SHIPPED
+
+
+def attention_products() -> Path:
+    """The JSON file that ``python -m dfqsam.bench.products --json`` has written."""
+    return Path(__file__).parent / PRODUCTS
 
 
 def shipped_images(checkpoint_sha256: str, image_size: int) -> Path | None:

@@ -1,21 +1,22 @@
 """Whether attention products at 8 bits would be faster: both forms of every shape that the encoders have, taking turns.
 
-    python -m dfqsam.bench.products [--threads 2] [--runs 15] [-o docs/products.json]
+    python -m dfqsam.bench.products [--threads 2] [--runs 15] [--json dfqsam/assets/attention-products.json]
 
 In full precision attention is ONNX's own operator, as exported graphs have it. At 8 bits queries, keys, values and
 probabilities are rounded to codes (ranges known, as a calibration would give them), both products are integer ones, and
-bias and softmax are computed between them.
+bias and softmax are computed between them. The file is what bundles name as the reason for the form that they have
+(:mod:`dfqsam.export.attention`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,28 @@ class Shape:
     size: int
 
 
+def _vit(name: str, heads: int, size: int) -> tuple[Shape, ...]:
+    """What a SAM ViT computes at its three sizes: whole windows, those that the edge cuts one way and both ways (whose
+    queries are real tokens only), and eight rows of queries against the whole grid."""
+    found = []
+    for pixels in (256, 512, 1024):
+        side = pixels // 16
+        whole, rest = divmod(side, 14)
+        parts = ((whole**2, 14 * 14, 196), (whole, 14 * rest, 196), (1, rest * rest, 196), (1, 8 * side, side * side))
+        kinds = ("windows", "windows at the edge", "the window in the corner", "8 rows of the whole")
+        found += [
+            Shape(f"{name} at {pixels} px, {k}", *part, heads, size) for k, part in zip(kinds, parts, strict=True)
+        ]
+    return tuple(found)
+
+
 SHAPES = (
-    Shape("LiteMedSAM, stage 1", 361, 49, 49, 4, 32),
-    Shape("LiteMedSAM, stage 2", 25, 196, 196, 5, 32),
-    Shape("LiteMedSAM, stage 3", 100, 49, 49, 10, 32),
-    Shape("ViT-B at 256 px, a window", 1, 196, 196, 12, 64),
-    Shape("ViT-B at 256 px, 8 rows of the whole", 1, 128, 256, 12, 64),
-    Shape("ViT-B at 1024 px, windows", 16, 196, 196, 12, 64),
-    Shape("ViT-B at 1024 px, 8 rows of the whole", 1, 512, 4096, 12, 64),
+    Shape("LiteMedSAM and MobileSAM, stage 1", 361, 49, 49, 4, 32),
+    Shape("LiteMedSAM and MobileSAM, stage 2", 25, 196, 196, 5, 32),
+    Shape("LiteMedSAM and MobileSAM, stage 3", 100, 49, 49, 10, 32),
+    *_vit("ViT-B", 12, 64),
+    *_vit("ViT-L", 16, 64),
+    *_vit("ViT-H", 16, 80),
 )
 
 
@@ -120,8 +135,8 @@ def inputs(shape: Shape, seed: int = 0) -> dict[str, Floats]:
 
 
 def compare(shapes: tuple[Shape, ...], threads: int, runs: int) -> list[dict[str, Any]]:
-    """For each shape the median seconds of both forms, how many times as long integers take, and how far they are off
-    (relative, L2)."""
+    """For each shape the seconds of both forms (the least of all runs, which other work on the machine disturbs least),
+    how many times as long integers take, and how far they are off (relative, L2)."""
     from dfqsam.runtime.sessions import session
 
     found = []
@@ -138,7 +153,7 @@ def compare(shapes: tuple[Shape, ...], threads: int, runs: int) -> list[dict[str
                     if number >= WARM:
                         seconds[name].append(time.perf_counter() - begin)
                     time.sleep(PAUSE)
-            times = {name: median(values) for name, values in seconds.items()}
+            times = {name: min(values) for name, values in seconds.items()}
             error = np.linalg.norm(outputs["integer"] - outputs["float"]) / np.linalg.norm(outputs["float"])
             ratio = times["integer"] / times["float"]
             found.append({**asdict(shape), "seconds": times, "ratio": round(ratio, 3), "error": float(error)})
@@ -172,17 +187,20 @@ def main(arguments: list[str]) -> int:
     options = argparse.ArgumentParser(prog="python -m dfqsam.bench.products", description=__doc__)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--runs", type=int, default=15)
-    options.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
+    options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args(arguments)
+    load = round(os.getloadavg()[0], 2)  # above the number of threads the machine was not at rest
     try:
         found = compare(SHAPES, given.threads, given.runs)
     except DfqsamError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     print(markdown(found))
-    if given.output is not None:
-        document = {"machine": machine(given.threads), "runs": given.runs, "shapes": found}
-        given.output.write_text(json.dumps(document, indent=1) + "\n")
+    if given.json is not None:
+        command = f"python -m dfqsam.bench.products --threads {given.threads} --runs {given.runs}"
+        where = {**machine(given.threads), "load_before": load}
+        document = {"command": command, "machine": where, "shapes": found}
+        given.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
 

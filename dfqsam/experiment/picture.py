@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dfqsam.config import PAPER, PROFILES
+from dfqsam.config import INTEGER, PAPER
 from dfqsam.experiment.rows import REAL, ROWS
 from dfqsam.experiment.store import Cell
 from dfqsam.experiment.table import ordered, values
@@ -15,7 +15,7 @@ from dfqsam.experiment.table import ordered, values
 # black is the upper bound.
 COLOURS = ("#999999", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#000000")
 MARKS = ("x", "s", "^", "v", "D", "o", "P", "h")
-PANELS = (("simulated: every layer, as in the paper", tuple(PAPER)), ("deployable: integer kernels", tuple(PROFILES)))
+PANELS = (("simulated: every layer, as in the paper", tuple(PAPER)), ("deployable: integer kernels", tuple(INTEGER)))
 
 
 def agreement_chart(cells: list[Cell], path: Path) -> None:

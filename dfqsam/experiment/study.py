@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqsam.config import PAPER, PROFILES, QuantConfig
+from dfqsam.config import INTEGER, PAPER, QuantConfig
 from dfqsam.errors import InputError
 from dfqsam.evaluate.medseg import Case
 from dfqsam.experiment.cases import by_picture, search_subset
@@ -36,7 +36,7 @@ from dfqsam.sam.model import Sam, load_sam
 
 STUDY = "study.json"
 Setting = tuple[str, QuantConfig]  # a rung, and a column on it
-COLUMNS = (*PAPER, *PROFILES)
+COLUMNS = (*PAPER, *INTEGER)
 # With and without scale reparameterization.
 REPARAMETERIZE: tuple[str | None, ...] = ("center", None)
 

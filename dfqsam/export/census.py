@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from dfqsam.errors import ParityError
 
+BLOCK_KERNELS = ("MatMulNBits",)  # weights of four bits, activations in floating point
 INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv")
 
 
@@ -33,7 +34,8 @@ def census(model: bytes) -> Counter[str]:
 
 def kernels(model: bytes, prefix: str = "encoder.") -> dict[str, str]:
     """By quantized layer: the operator that multiplies by its weights in the optimized graph, such as
-    ``MatMulIntegerToFloat``. One that is none of :data:`INTEGER_KERNELS` computes in floating point."""
+    ``MatMulIntegerToFloat``. One that is none of :data:`INTEGER_KERNELS` computes in floating point, with weights as
+    they are stored only if it is one of :data:`BLOCK_KERNELS`."""
     found: dict[str, str] = {}
     for node in optimized(model).graph.node:
         for name in node.input:
@@ -43,16 +45,26 @@ def kernels(model: bytes, prefix: str = "encoder.") -> dict[str, str]:
     return found
 
 
-def require_integer_kernels(found: Mapping[str, str], layers: Sequence[str]) -> None:
+def require_kernels(found: Mapping[str, str], layers: Sequence[str], block: int | None) -> None:
     """Lets a quantized encoder through or stops it.
 
     Args:
         found: what :func:`kernels` says of it.
         layers: names of its quantized layers.
+        block: of their weights, see :class:`dfqsam.config.QuantConfig`; None for integer kernels.
 
     Raises:
-        ParityError: naming the quantized layers that do not run on integer kernels on this machine.
+        ParityError: naming the quantized layers that do not run on such kernels on this machine.
     """
+    if block is None:
+        require_integer_kernels(found, layers)
+    elif others := [name for name in layers if found.get(name) not in BLOCK_KERNELS]:
+        named = ", ".join(f"{name} ({found.get(name, 'not found')})" for name in others[:4])
+        raise ParityError(f"{len(others)} of {len(layers)} layers do not run on 4-bit weights here: {named}.")
+
+
+def require_integer_kernels(found: Mapping[str, str], layers: Sequence[str]) -> None:
+    """As :func:`require_kernels` for layers that take integers on both sides."""
     floats = [name for name in layers if found.get(name) not in INTEGER_KERNELS]
     if floats:
         named = ", ".join(f"{name} ({found.get(name, 'not found')})" for name in floats[:4])

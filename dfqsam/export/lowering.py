@@ -8,6 +8,9 @@ a pass of its own (one thread, 128 x 128 x 128 to 512 with a GELU behind it: 15.
 A dense convolution is a matrix product of shifted copies of its codes (3 x 3, 256 to 256 channels on 64 x 64, one
 thread with AMX: 6 ms in place of 150 with ConvInteger, the same sums). A depthwise one is a ConvInteger. What a layer
 (:class:`dfqsam.quant.layers.QuantizedLayer`) does to its inputs first are an ordinary Pad, Sub and Div in front.
+
+Weights in blocks are multiplied by ONNX Runtime's own ``MatMulNBits``, written as such: of DequantizeLinear and MatMul
+it would make one that rounds activations to eight bits.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from onnxscript import opset23
 
 import dfqsam.quant.ops
 import dfqsam.sam.fused  # noqa: F401  (both register operators)
+from dfqsam.export.contrib import matmul_nbits
 
 op: Any = opset23
+FLOAT_ACTIVATIONS = 1  # of MatMulNBits' accuracy levels
 
 
 def _constant(value: Any) -> Any:
@@ -91,6 +96,24 @@ def conv(
     return _multiply(places, zero, matrix, scale, bias, step)
 
 
+def block_linear(x: Any, codes: Any, scale: Any, bias: Any, inputs: int) -> Any:
+    outputs, _, size = codes.shape
+    row = None if bias is None else op.Reshape(bias, _integers(-1))
+    return matmul_nbits(
+        x,
+        codes,
+        scale,
+        None,  # zero points: 8 everywhere
+        None,  # order of the inputs
+        row,
+        K=inputs,
+        N=outputs,
+        bits=4,
+        block_size=2 * size,
+        accuracy_level=FLOAT_ACTIVATIONS,
+    )
+
+
 def attention(query: Any, key: Any, value: Any, bias: Any, heads: int, scale: float) -> Any:
     # The caches that the operator gives besides are dropped in dfqsam.export.trace.tidy.
     mixed, *_ = op.Attention(query, key, value, bias, q_num_heads=heads, kv_num_heads=heads, scale=scale)
@@ -102,5 +125,6 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.dfqsam.quantized_linear.default: linear,
         torch.ops.dfqsam.quantized_conv.default: conv,
+        torch.ops.dfqsam.block_linear.default: block_linear,
         torch.ops.dfqsam.attention.default: attention,
     }

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.layers import QuantizedLayer
+from dfqsam.quant.layers import CodedLayer
 
 EMBEDDING_LIMIT = 1e-3
 DICE_LIMIT = 0.999
@@ -62,7 +62,7 @@ def open_session(model: ModelProto) -> ort.InferenceSession:
 
 def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
     """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or rescaled), laid
-    out as in the model.
+    out as in the model. One whose weights alone are rounded rounds none.
 
     Raises:
         ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
@@ -77,13 +77,16 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
     found = {}
     for name in names:
         node, tensor = None, f"encoder.{name}.codes"
-        while node is None or node.op_type not in ("MatMulInteger", "ConvInteger"):
+        while node is None or node.op_type not in ("MatMulInteger", "ConvInteger", "MatMulNBits"):
             own = readers.get(tensor, [])
             if len(own) != 1 and {reader.op_type for reader in own} != {"Slice"}:  # a product in parts
                 raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
             node = own[0]
             tensor = node.output[0]
         tensor = node.input[0]
+        if node.op_type == "MatMulNBits":
+            found[name] = tensor
+            continue
         while makers[tensor].op_type in ("Concat", "Slice", "Pad", "Transpose"):  # of codes
             tensor = makers[tensor].input[0]
         if makers[tensor].op_type != "QuantizeLinear":
@@ -127,7 +130,7 @@ def encoder_parity(model: ModelProto, graph: EncoderGraph, image: NDArray[np.uin
 
     stretches: dict[str, float] = {}
 
-    def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
+    def follow(name: str, layer: CodedLayer) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
             theirs = torch.from_numpy(values[taps[name]])
             stretches[name] = relative_error(theirs.numpy(), inputs[0].numpy())

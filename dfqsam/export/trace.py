@@ -99,8 +99,8 @@ def tidy(model: ModelProto) -> ModelProto:
 
 @torch.no_grad()
 def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> ModelProto:
-    """The encoder for pictures of up to ``size`` x ``size``; weights of at most 4 bits are packed, and large floats
-    that half precision holds are stored so.
+    """The encoder for pictures of up to ``size`` x ``size``; weights of at most 4 bits are packed, large floats that
+    half precision holds are stored so, and those of 8 bits as integers.
 
     Args:
         plain: as the model is written, without the forms that run faster (:mod:`dfqsam.sam.fused`); what others
@@ -115,6 +115,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     scale_at_run_time(model, "image")
     pack_weights(model)
     store_halves(model)
+    store_rounded(model)  # what half precision does not hold
     return model
 
 

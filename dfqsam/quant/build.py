@@ -23,6 +23,8 @@ SOFTMAX_PRODUCT = "matmul_av"  # softmax times values, in every family
 
 def quantizable(sites: list[Site], config: QuantConfig) -> list[Site]:
     """The sites outside ``config.keep`` that ``config`` quantizes, in the order of ``sites``."""
+    if config.block is not None:
+        return [site for site in sites if site.matrix and not site.name.startswith(config.keep)]
     kinds = {"linear", "conv"}
     if config.depthwise == "integer":
         kinds.add("depthwise")
@@ -32,13 +34,14 @@ def quantizable(sites: list[Site], config: QuantConfig) -> list[Site]:
 
 
 def site_bits(site: Site, sites: list[Site], config: QuantConfig) -> tuple[int, int]:
-    """Bits of the weights and of the activations of ``site``.
+    """Bits of the weights and of the activations of ``site``, whose activations ``config`` rounds.
 
     Args:
         sites: all of the encoder, in the order of execution.
     """
     if config.edge_bits is not None and (site.source == "image" or site.name == sites[-1].name):
         return config.edge_bits, config.edge_bits
+    assert config.activation_bits is not None
     weight_bits = dict(config.layer_bits).get(site.name, config.weight_bits)
     return weight_bits, config.gelu_bits if site.source == "gelu" else config.activation_bits
 

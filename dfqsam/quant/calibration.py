@@ -40,11 +40,13 @@ def calibrate(
 
     Args:
         normalise: from 1 x 3 x h x w in [0, 1] to what the encoder takes.
-        names: of its sites.
+        names: of its sites; without any nothing is run.
         pictures: each 3 x h x w in [0, 1].
         rows: values kept per site.
     """
     batches = varied([normalise(picture[None]) for picture in pictures])
+    if not names:
+        return Calibration(batches, {})
     beyond = strained(pictures)
     with stage(title, len(batches) + len(beyond)) as advance:
         further = (normalise(picture[None]) for picture in beyond)

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from dfqsam.errors import InputError
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.gptq import gptq_with_scales
 from dfqsam.quant.grid import WHOLE
-from dfqsam.quant.layers import QuantizedLayer, QuantizedLinear
+from dfqsam.quant.layers import CodedLayer
 from dfqsam.quant.patches import rounded_inputs
 from dfqsam.quant.ridge import ridge
 from dfqsam.sam.sites import Site
@@ -99,7 +98,7 @@ def compensate(
     report: dict[str, Compensation] = {}
     passing: dict[str, Tensor] = {}
 
-    def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
+    def follow(name: str, layer: CodedLayer) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             tokens = wanted.pop(name).tokens
             stream = passing.pop(streams[name]) if name in streams else None
@@ -132,7 +131,7 @@ def compensate(
     return report
 
 
-def _choose(layer: QuantizedLayer, fitted: _Rows, held: _Rows) -> Compensation:
+def _choose(layer: CodedLayer, fitted: _Rows, held: _Rows) -> Compensation:
     """Sets the weights and bias of ``layer`` to what is best on ``held``."""
     origin, groups = layer.origin, len(layer.origin)
     outputs = origin.shape[1]
@@ -155,10 +154,8 @@ def _choose(layer: QuantizedLayer, fitted: _Rows, held: _Rows) -> Compensation:
     current = layer.weights()
     before = after = held.error(current, bias)
     chosen: tuple[Tensor, Tensor, Tensor, float] | None = None
-    pairs = isinstance(layer, QuantizedLinear)
     for damping in DAMPINGS:
-        codes, scale = gptq_with_scales(best, moment, layer.weight_bits, damping, pairs)
-        weight = codes * scale[..., None]
+        codes, scale, weight = layer.fitted(best, moment, damping)
         for shift in (fitted.mean_missing(weight, bias), torch.zeros_like(bias)):
             error = held.error(weight, bias + shift)
             if error < after:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import InputError
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.layers import QuantizedLayer
+from dfqsam.quant.layers import CodedLayer
 
 POSITIONS = 512  # tokens of each held-out image that are compared
 
@@ -93,7 +93,7 @@ def correct_biases(
     wanted = _reference(reference, list(layers), images, fit)
     report: dict[str, Correction] = {}
 
-    def follow(name: str, layer: QuantizedLayer) -> torch.utils.hooks.RemovableHandle:
+    def follow(name: str, layer: CodedLayer) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             true = wanted.pop(name)
             shift = true.mean - channel_means(output[:fit])

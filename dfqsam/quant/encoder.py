@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError
+from dfqsam.quant.block_linear import BlockLinear
 from dfqsam.quant.build import build_layer, build_product, quantizable, site_bits
-from dfqsam.quant.layers import QuantizedLayer, replace
+from dfqsam.quant.layers import CodedLayer, replace
 from dfqsam.quant.observe import observe
-from dfqsam.quant.rounding import round_to_half
+from dfqsam.quant.rounding import round_for_storage
 from dfqsam.quant.sequential import quantize_in_sequence
 from dfqsam.sam.sites import Site
 
@@ -31,13 +32,14 @@ def quantize_encoder(
 ) -> list[str]:
     """Replaces the quantizable sites of ``encoder`` by quantized modules and returns their names.
 
-    What is large and stays in floating point is rounded to half precision (:mod:`dfqsam.quant.rounding`).
+    What is large and stays in floating point is rounded for storage (:mod:`dfqsam.quant.rounding`).
 
     Args:
         sites: of this encoder, in the order of execution.
         batches: ``count`` batches of normalised calibration images, B x 3 x S x S.
         advance: called after every site.
         samples: what :func:`observe` found for at least these sites, to spare a pass over ``batches``; left as it is.
+            Where only weights are rounded nothing is observed.
             Calibration on quantized inputs looks for itself and needs ``batches`` all the same.
 
     Raises:
@@ -50,7 +52,15 @@ def quantize_encoder(
         if not images:
             raise InputError("Calibration on quantized inputs needs the images themselves; give at least one batch.")
         quantize_in_sequence(encoder, sites, chosen, torch.cat(images), config, advance)
-        round_to_half(encoder)
+        round_for_storage(encoder, config.keep)
+        return names
+    if config.block is not None:
+        for name in names:
+            layer = encoder.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
+            replace(encoder, name, BlockLinear.of(layer, config.block))
+            advance()
+        round_for_storage(encoder, config.keep)
         return names
     own = samples is None
     found = observe(encoder, names, batches, count, config.rows) if samples is None else samples
@@ -66,10 +76,10 @@ def quantize_encoder(
             module, _ = build_layer(encoder, site, take(site.name), bits, config)
         replace(encoder, site.name, module)
         advance()
-    round_to_half(encoder)
+    round_for_storage(encoder, config.keep)
     return names
 
 
-def quantized_layers(encoder: nn.Module) -> dict[str, QuantizedLayer]:
+def quantized_layers(encoder: nn.Module) -> dict[str, CodedLayer]:
     """Every quantized layer of ``encoder`` by its name."""
-    return {name: module for name, module in encoder.named_modules() if isinstance(module, QuantizedLayer)}
+    return {name: module for name, module in encoder.named_modules() if isinstance(module, CodedLayer)}

@@ -35,7 +35,7 @@ def gptq(
     Args:
         weight: G x N x K: groups, outputs and inputs of each.
         moment: G x K x K, mean of x xᵀ over the inputs as the layer gets them.
-        scale: G x N, not 0.
+        scale: G x N, or G x N x K where inputs have scales of their own; not 0.
         bits: 2 to 8, see :func:`dfqsam.quant.grid.code_limits`.
         damping: share of the mean diagonal of ``moment`` added to its diagonal.
         pairs: keep neighbours safe in pairs, see :func:`dfqsam.quant.grid.pair_safe`. Otherwise the inputs that carry
@@ -50,6 +50,7 @@ def gptq(
     order = torch.arange(size).expand(len(weight), -1) if paired else diagonal.argsort(dim=-1, descending=True)
     rows = order[:, None].expand_as(weight)
     left = weight.gather(-1, rows)
+    steps = scale[..., None].expand_as(weight) if scale.dim() == 2 else scale.gather(-1, rows)
     square = damped(moment, damping)
     square = square.gather(-2, order[..., None].expand_as(square)).gather(-1, order[:, None].expand_as(square))
     # The upper Cholesky factor of the inverse holds, row by row, how later inputs make up for an earlier one.
@@ -61,12 +62,13 @@ def gptq(
         block, errors = left[..., start:stop].clone(), torch.empty_like(left[..., start:stop])
         for i in range(stop - start):
             place = start + i
-            code = (block[..., i] / scale).round().clamp_(*limits)
+            step = steps[..., place]
+            code = (block[..., i] / step).round().clamp_(*limits)
             if paired and place % 2:
                 before = codes[..., place - 1]
                 code = torch.maximum(torch.minimum(code, PAIR_LIMIT - before), -PAIR_LIMIT - before)
             codes[..., place] = code
-            errors[..., i] = (block[..., i] - code * scale) / upper[:, None, place, place]
+            errors[..., i] = (block[..., i] - code * step) / upper[:, None, place, place]
             block[..., i + 1 :] -= errors[..., i, None] * upper[:, None, place, place + 1 : stop]
         left[..., stop:] -= errors @ upper[:, start:stop, stop:]
     return torch.empty_like(codes).scatter_(-1, rows, codes)

@@ -1,7 +1,8 @@
-"""The two integer operators of an encoder, as torch operators, so that an exporter can see them whole.
+"""The operators of an encoder with integer weights, as torch operators, so that an exporter can see them whole.
 
-Each computes exactly what the deployed graph computes: activations rounded to an affine grid, integer weights times
-their scales, bias in float. Shapes: x … x K, codes K x N, scale N, bias 1 x 1 x N.
+Each computes exactly what the deployed graph computes: activations rounded to an affine grid (but for ``block_linear``,
+which takes them as they are), integer weights times their scales, bias in float. Shapes: x … x K, codes K x N, scale N,
+bias 1 x 1 x N.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfqsam.quant.blocks import spread, unpack
 from dfqsam.quant.grid import Affine, fake_quantize
 
 
@@ -63,3 +65,17 @@ def _(
 ) -> Tensor:
     height, width = ((side + 2 * padding - codes.shape[2]) // stride + 1 for side in x.shape[1:3])
     return x.new_empty((x.shape[0], height, width, codes.shape[0]))
+
+
+@torch.library.custom_op("dfqsam::block_linear", mutates_args=())
+def block_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, inputs: int) -> Tensor:
+    """… x K activations in floating point times weights of four bits in blocks (N x blocks x bytes, see
+    :mod:`dfqsam.quant.blocks`), ``inputs`` of them a row: … x N."""
+    weight = unpack(codes, inputs) * spread(scale, 2 * codes.shape[-1], inputs)
+    y = x @ weight.T
+    return y if bias is None else y.add_(bias)
+
+
+@block_linear.register_fake
+def _(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, inputs: int) -> Tensor:
+    return x.new_empty((*x.shape[:-1], codes.shape[0]))

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from dfqsam.quant.grid import fake_quantize
-from dfqsam.quant.layers import QuantizedConv, QuantizedLayer
+from dfqsam.quant.layers import CodedLayer, QuantizedConv, QuantizedLayer
 
 
-def rounded_inputs(layer: QuantizedLayer, x: Tensor, places: Tensor) -> Tensor:
-    """The inputs of ``layer`` on their grid, one row for each place of its output: G x P x K, as ``origin`` has them.
+def rounded_inputs(layer: CodedLayer, x: Tensor, places: Tensor) -> Tensor:
+    """The inputs of ``layer``, on their grid where it has one, a row for each place of its output: G x P x K, as
+    ``origin`` has them.
 
     Args:
         x: what enters for one image, 1 x … x C (1 x H x W x C for a convolution).
@@ -18,7 +19,8 @@ def rounded_inputs(layer: QuantizedLayer, x: Tensor, places: Tensor) -> Tensor:
     """
     if isinstance(layer, QuantizedConv):
         return _patches(layer, x[0], places)
-    return fake_quantize(layer.rescaled(x.flatten(0, -2)[places]), layer.grid)[None]
+    found = x.flatten(0, -2)[places]
+    return (fake_quantize(layer.rescaled(found), layer.grid) if isinstance(layer, QuantizedLayer) else found)[None]
 
 
 def _patches(layer: QuantizedConv, x: Tensor, places: Tensor) -> Tensor:

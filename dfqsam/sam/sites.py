@@ -54,6 +54,7 @@ class Site:
             reparameterization is exact.
         stream: dotted name of the module whose input is added to this site's output, or None: the residual stream that
             it writes to.
+        matrix: whether it multiplies tokens by one matrix, as a Linear or a 1x1 convolution does.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Site:
     source: Source
     norm: str | None = None
     stream: str | None = None
+    matrix: bool = False
 
 
 def site_of(name: str, module: nn.Module, source: Source, norm: str | None = None, stream: str | None = None) -> Site:
@@ -71,7 +73,7 @@ def site_of(name: str, module: nn.Module, source: Source, norm: str | None = Non
         kind = "depthwise" if module.groups == module.in_channels > 1 else "conv"
     else:
         kind = "conv" if isinstance(module, Pointwise) else "linear"
-    return Site(name, kind, source, norm, stream)
+    return Site(name, kind, source, norm, stream, isinstance(module, nn.Linear))
 
 
 class ChannelsLastConv(nn.Conv2d):

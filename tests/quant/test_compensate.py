@@ -29,7 +29,9 @@ def error(reference: nn.Module, encoder: nn.Module, images: torch.Tensor) -> flo
         return float((encoder(images) - true).norm() / true.norm())
 
 
-@pytest.mark.parametrize(("make", "profile"), [(tiny_encoder, "w4a8"), (tiny_encoder, "w6a6"), (tiny_vit, "W4A4")])
+@pytest.mark.parametrize(
+    ("make", "profile"), [(tiny_encoder, "w4a8"), (tiny_encoder, "w6a6"), (tiny_encoder, "w4-only"), (tiny_vit, "W4A4")]
+)
 def test_embeddings_of_other_pictures_come_closer_and_weights_stay_on_their_grids(make, profile):
     reference = make()
     images = shapes(8, 64, 0) - 0.5

@@ -2,15 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from dfqsam.config import PAPER, PRESETS, PROFILES, QuantConfig
+from dfqsam.config import BLOCKS, INTEGER, PAPER, PRESETS, PROFILES, QuantConfig
 from dfqsam.errors import InputError
 
 
 def test_deployable_profiles_and_the_papers_settings_differ_in_what_they_quantize():
-    for name in PROFILES:
+    for name in INTEGER:
         config = QuantConfig.of(name)
         assert config.deployable
         assert (config.weight_bits, config.activation_bits, config.gelu_bits) == (*PROFILES[name], 8)
+        assert config.block is None
         assert config.keep == ("patch_embed", "layers.0")
     for name in PAPER:
         config = QuantConfig.of(name)
@@ -21,8 +22,17 @@ def test_deployable_profiles_and_the_papers_settings_differ_in_what_they_quantiz
     assert not set(PROFILES) & set(PAPER)
 
 
+def test_the_size_only_profile_rounds_weights_in_blocks_and_no_activations():
+    for preset in PRESETS:
+        config = QuantConfig.of("w4-only", preset)
+        assert config.deployable
+        assert (config.weight_bits, config.activation_bits, config.block) == (4, None, 32)
+        assert set(config.passes) <= {"weights", "biases"}
+    assert [replace(config, block=block).block for block in BLOCKS] == [32, 64, 128]
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="w8a8, w6a6, w4a8, w4a4"):
+    with pytest.raises(InputError, match="w8a8, w6a6, w4a8, w4a4, w4-only"):
         QuantConfig.of("w3a3")
 
 
@@ -46,8 +56,13 @@ def test_presets_say_what_mends_and_an_unknown_one_is_named():
         {"rows": 0},
         {"passes": ("magic",)},
         {"layer_bits": (("neck.0", 9),)},
+        {"activation_bits": None},
+        {"block": 32},
+        {"block": 512, "activation_bits": None, "weight_bits": 4},
+        {"block": 32, "activation_bits": None},
+        {"block": 32, "activation_bits": None, "weight_bits": 4, "passes": ("blocks",)},
     ],
-    ids=lambda field: next(iter(field)),
+    ids=lambda field: "-".join(field),
 )
 def test_settings_that_make_no_sense_are_refused(field):
     with pytest.raises(InputError):

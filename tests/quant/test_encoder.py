@@ -8,7 +8,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError, ParityError
 from dfqsam.quant.build import site_bits
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
-from dfqsam.quant.layers import QuantizedConv, on_grid, require_on_grid
+from dfqsam.quant.layers import QuantizedConv, require_on_grid
 from dfqsam.quant.logarithmic import LogSqrt2
 from dfqsam.quant.observe import observe, searched
 from dfqsam.quant.product import QuantizedProduct
@@ -37,7 +37,7 @@ def test_every_linear_and_dense_convolution_is_quantized_and_on_its_grid():
     layers = quantized_layers(encoder)
     assert done == expected
     assert set(layers) == set(expected)
-    assert all(on_grid(layer) for layer in layers.values())
+    assert all(layer.on_grid() for layer in layers.values())
     dense = {n for n, m in encoder.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
     assert all(n.startswith(("patch_embed", "layers.0")) or n.endswith(("conv2", "local_conv")) for n in dense)
 
@@ -144,7 +144,7 @@ def test_coarse_grids_are_searched_without_the_extremes():
 def test_each_site_sees_quantized_inputs_in_one_pass(target, monkeypatch):
     """The grids found in sequence are those found behind the encoder as it is quantized so far."""
     # Half precision comes last and changes what enters a little.
-    monkeypatch.setattr("dfqsam.quant.encoder.round_to_half", lambda _encoder: 0)
+    monkeypatch.setattr("dfqsam.quant.encoder.round_for_storage", lambda *_: 0)
     config = replace(QuantConfig.of("W4A4"), upstream="quantized", reparameterize=target, rows=1 << 30)
     encoder, seen = tiny_encoder(), []
     handle = encoder.register_forward_pre_hook(lambda _module, _inputs: seen.append(1))

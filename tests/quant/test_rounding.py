@@ -4,7 +4,7 @@ from torch import nn
 
 from dfqsam.quant.grid import Affine
 from dfqsam.quant.layers import QuantizedLinear
-from dfqsam.quant.rounding import round_to_half
+from dfqsam.quant.rounding import round_for_storage, round_to_half
 
 
 def encoder() -> nn.Module:
@@ -37,3 +37,26 @@ def test_what_half_precision_cannot_hold_stays(value):
     before = module["large"].weight.clone()
     assert round_to_half(module) == 1  # the bias of the other
     assert torch.equal(module["large"].weight, before)
+
+
+def test_what_is_very_large_and_not_quantized_has_eight_bits_and_keeps_them():
+    torch.manual_seed(0)
+    parts = {
+        "conv": nn.Conv2d(128, 64, 3),
+        "turned": nn.ConvTranspose2d(64, 128, 3),
+        "kept": nn.Linear(256, 256),
+        "small": nn.Linear(64, 64),
+    }
+    module = nn.ModuleDict(parts).requires_grad_(False)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert round_for_storage(module, keep=("kept",)) == 2
+    after = {name: value.clone() for name, value in module.state_dict().items()}
+    for name, axis in (("conv", 0), ("turned", 1)):
+        weight = after[f"{name}.weight"].movedim(axis, 0).flatten(1)
+        steps = weight / weight.abs().amax(1, keepdim=True) * 127
+        assert float((steps - steps.round()).abs().max()) < 1e-3
+        assert not torch.equal(weight, weight.half().float())
+    for name in ("kept", "small"):
+        assert torch.equal(after[f"{name}.weight"], before[f"{name}.weight"].half().float())
+    assert round_to_half(module) >= 2  # passes do that again
+    assert all(torch.equal(value, after[name]) for name, value in module.state_dict().items())

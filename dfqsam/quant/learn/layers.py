@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfqsam.quant.grid import Affine, pair_safe
-from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear, replace
+from dfqsam.quant.grid import WHOLE, Affine
+from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, replace
 from dfqsam.quant.learn.steps import dropped, hard_codes, interval, latent_codes, log_straight, round_to_step
 from dfqsam.quant.logarithmic import LogSqrt2
 from dfqsam.quant.product import QuantizedProduct
@@ -53,9 +53,8 @@ class LearnedLayer(nn.Module):
         if self.soft:
             return self.latent
         codes = hard_codes(self.latent, self.layer.weight_bits)
-        if isinstance(self.layer, QuantizedLinear) and self.layer.weight_bits == 8:
-            safe = pair_safe(codes.detach().flatten(0, 1)).reshape(codes.shape)
-            codes = codes + (safe - codes.detach())
+        if self.layer.weight_bits == WHOLE:
+            codes = codes + (self.layer.safe(codes.detach()) - codes.detach())
         return codes
 
     def step(self) -> Tensor:
