@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "cli_segment": LEAVES | {"console", "segment", "runtime", "imaging", "assets"},
     "cli_evaluate": LEAVES | {"console", "evaluate"},
     "cli_judgement": LEAVES | {"console", "judgement"},
-    "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
+    "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "judgement", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
 }
 TORCH_FREE = (
@@ -68,7 +68,13 @@ EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "bench": {"ma
 
 
 # Of the viewer, only what draws the page knows Streamlit; models, masks, figures and prompts are tested without it.
-STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py"}
+STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py", "login.py", "who.py"} | {
+    "judge.py",
+    "vote.py",
+    "reference_page.py",
+    "report_page.py",
+    "review_page.py",
+}
 
 
 def imports(path: Path) -> set[str]:

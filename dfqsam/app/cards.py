@@ -103,6 +103,21 @@ def cards(one: Figures, pair: Pair, choice: Choice) -> str:
     return f'{STYLE}<div class="dqf">{"".join(made)}</div>'
 
 
+def simple(values: Sequence[tuple[str, str]], below: str = "") -> str:
+    """Titles and values as cards; both are escaped."""
+    made = [_card(escape(title), escape(value), escape(below)) for title, value in values]
+    return f'{STYLE}<div class="dqf">{"".join(made)}</div>'
+
+
+def plain(text: str) -> str:
+    """A name as Markdown that means nothing but its letters.
+
+    >>> print(plain("a_b.nii"))
+    a\\_b\\.nii
+    """
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$&" else letter for letter in text)
+
+
 def table(all_figures: Sequence[Figures], selected: int) -> str:
     """A line for each of several objects; nothing for one."""
     if len(all_figures) < 2:
@@ -122,9 +137,9 @@ def table(all_figures: Sequence[Figures], selected: int) -> str:
     return f'<table class="dqt"><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>{"".join(lines)}</table>'
 
 
-def understood(choice: Choice) -> str:
-    """Which prompts the model takes, and why no others: the sentence below the picture."""
-    title = choice.bundle.manifest.model.title
+def understood(choice: Choice, title: str | None = None) -> str:
+    """Which prompts the model takes, and why no others: the sentence below the picture. Its own title unless given."""
+    title = title or choice.bundle.manifest.model.title
     boxes, points = "box" in choice.prompts, "point" in choice.prompts
     if boxes and points:
         return "Drag a box around the object, or click inside (+) and outside (-) it."

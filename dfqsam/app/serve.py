@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -80,13 +81,15 @@ def prepare(
 
     Raises:
         BundleError: when a bundle is damaged.
-        InputError: when a bundle or folder is not there.
+        InputError: when a bundle or folder is not there, or a login is configured that cannot work.
     """
     from streamlit.web import bootstrap
 
+    from dfqsam.app.login import providers, secret_files
     from dfqsam.app.models import shared
     from dfqsam.errors import InputError
 
+    settings = replace(settings, login=providers(secret_files()))
     if settings.studies is not None and not settings.studies.is_dir():
         raise InputError(f"The study folder {settings.studies} is not there; name a folder.")
     use(settings)

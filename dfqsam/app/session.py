@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.app.compare import Pair, segment
+from dfqsam.app.identity import study_id
 from dfqsam.app.models import Answer, Choice
 from dfqsam.app.prompts import Prompts, Target, parse
 from dfqsam.errors import InputError
@@ -57,6 +59,11 @@ class Work:
 
     def __post_init__(self) -> None:
         self.plane = self.volume.natural_plane
+
+    @cached_property
+    def study(self) -> str:
+        """What names the study; for the site's keyed hash only, never to be shown or kept."""
+        return study_id(self.volume)
 
     @property
     def view(self) -> View:

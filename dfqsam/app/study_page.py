@@ -9,7 +9,8 @@ import numpy as np
 import streamlit as st
 from streamlit.components.v2 import component
 
-from dfqsam.app import cards, display, save
+from dfqsam.app import cards, display, judge, reference_page, report_page, save, vote, who
+from dfqsam.app.case import Case
 from dfqsam.app.compare import figures, prepare
 from dfqsam.app.component import HTML, NAME, script, style
 from dfqsam.app.models import Ahead, Choice
@@ -69,6 +70,7 @@ def controls(work: Work) -> None:
     """The side bar of an open study; its choices are kept in the session."""
     with st.sidebar:
         st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
+        who.controls()
         if len(work.planes) > 1 or not work.volume.colour:
             st.subheader("Picture", anchor=False)
         if len(work.planes) > 1:
@@ -80,6 +82,7 @@ def controls(work: Work) -> None:
         mode = st.segmented_control("Masks as", ["contour", "fill"], default="contour", required=True, width="stretch")
         opacity = st.slider("Opacity of areas", 0, 100, 45, step=5, format="%d %%")
         st.session_state["look"] = display.Look(mode or "contour", opacity / 100)
+        reference_page.controls(work)
 
 
 def _facts(volume: Volume) -> str:
@@ -124,10 +127,11 @@ def _heard(work: Work, key: str) -> tuple[Callable[[], None], Callable[[], None]
     return prompts, other_slice
 
 
-def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
+def _save(case: Case) -> None:
+    work, choice, window, k = case.work, case.choice, case.window, case.k
     drawn = any(plane == work.plane and prompts.targets for (plane, _), prompts in work.prompts.items())
     kinds = save.kinds(work.volume)
-    columns = st.columns([1.4, 1.4, 1.2, 3], vertical_alignment="bottom")
+    columns = st.columns([1.4, 1.4, 1.2, 1.2, 1.8], vertical_alignment="bottom")
     kind = columns[0].selectbox("Save the mask as", kinds, key=f"kind {work.number}")
     options = ["quantized"] if choice.full is None else ["quantized", "full precision"]
     which = columns[1].selectbox("of", options, key=f"which {choice.name}")
@@ -142,6 +146,8 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     columns[2].download_button(
         "Download", made, name, mime, icon=":material/download:", on_click="ignore", disabled=not drawn, width="stretch"
     )
+    with columns[3]:
+        report_page.button(case)
 
 
 @st.fragment
@@ -158,37 +164,41 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     except DfqsamError as error:
         pairs, refused = [], str(error)
     drawn = work.drawn(k)
+    case = Case(work, choice, k, window, picture, drawn, pairs)
+    ballot = vote.ballot(case)
+    shown = display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})")
     scene = display.scene(
         picture,
         view,
         k,
         work.epoch(k),
         drawn,
-        display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})"),
+        vote.panels(ballot, shown) if ballot.hidden else reference_page.panels(case, vote.panels(ballot, shown)),
         st.session_state["look"],
         choice.prompts,
-        cards.understood(choice),
+        cards.understood(choice, "This model" if who.blinded() else None),
     )
     _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice)
     if refused:
         st.error(refused, icon=":material/error:")
-    if pairs:
-        found = [figures(work.volume, view, pair) for pair in pairs]
-        at = max(drawn.selected, 0)
-        st.html(cards.cards(found[at], pairs[at], choice) + cards.table(found, at))
-    _save(work, choice, window, k)
+    if ballot.hidden:
+        vote.show(case, ballot)
+    else:
+        vote.result(ballot)
+        if pairs:
+            found = [figures(work.volume, view, pair) for pair in pairs]
+            st.html(cards.cards(found[case.selected], pairs[case.selected], choice) + cards.table(found, case.selected))
+            reference_page.figures(case)
+            judge.show(case)
+        if not who.blinded():  # files of other slices would tell before their vote
+            _save(case)
     # So that the first box on this slice is answered without waiting for the encoders.
     ahead.ask(key + str(id(work)), lambda: prepare(choice, picture))
 
 
 def show(work: Work, choice: Choice, ahead: Ahead) -> None:
     """The study."""
-    st.markdown(f"**{_escaped(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
+    st.markdown(f"**{cards.plain(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
     for note in work.volume.notes:
         st.caption(note)
     _compare(work, choice, ahead)
-
-
-def _escaped(text: str) -> str:
-    """A file's name as Markdown that means nothing but its letters."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$&" else letter for letter in text)

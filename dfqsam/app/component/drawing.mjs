@@ -18,7 +18,7 @@ export function prepared(layer, width, height) {
     path.moveTo(x0, y0);
     path.lineTo(x1, y1);
   }
-  return { area, path, colour: layer.colour, always: layer.filled, strong: layer.strong };
+  return { area, path, colour: layer.colour, always: layer.filled, strong: layer.strong, line: layer.line };
 }
 
 function stroke(pen, path, colour, width, dash = []) {
@@ -35,18 +35,18 @@ function stroke(pen, path, colour, width, dash = []) {
 
 function masks(pen, t, layers, grid, image, style, faded) {
   const matrix = new DOMMatrix([(t.sx * image.width) / grid.width, 0, 0, (t.sy * image.height) / grid.height, t.tx, t.ty]);
-  for (const { area, always, strong } of layers) {
-    if (style.mode !== "fill" && !always) continue;
+  for (const { area, always, strong, line } of layers) {
+    if (line || (style.mode !== "fill" && !always)) continue;
     // Where the masks differ is what is looked for: a rim of one pixel has to be seen, however faint areas are.
     pen.globalAlpha = (strong ? 0.95 : style.opacity) * (faded ? 0.4 : 1);
     pen.drawImage(area, t.tx, t.ty, image.width * t.sx, image.height * t.sy);
   }
   pen.globalAlpha = faded ? 0.4 : 1;
-  for (const { path, colour, always } of layers) {
+  for (const { path, colour, always, line } of layers) {
     if (always) continue;
     const placed = new Path2D();
     placed.addPath(path, matrix);
-    stroke(pen, placed, colour, 2);
+    stroke(pen, placed, colour, line ? 1.5 : 2, line ? [6, 5] : []);
   }
   pen.globalAlpha = 1;
 }
