@@ -15,7 +15,7 @@ from dfqsam.app.models import Answer, Choice
 from dfqsam.app.prompts import Prompts, Target
 from dfqsam.app.session import Work
 from dfqsam.errors import InputError
-from dfqsam.imaging import View, Window
+from dfqsam.imaging import Plane, View, Window
 
 
 def prompt_kind(targets: Sequence[Target]) -> str:
@@ -40,13 +40,15 @@ class Case:
     """One slice with what was drawn on it and what both models made of that.
 
     Args:
-        k: the slice, from 0 on as ``work.view`` counts.
+        plane: that is shown.
+        k: the slice, from 0 on as the view of that plane counts.
         picture: H x W x 3 uint8, as the models saw it through ``window``.
         pairs: of the objects in ``drawn``, in their order; none before anything was drawn.
     """
 
     work: Work
     choice: Choice
+    plane: Plane
     k: int
     window: Window | None
     picture: NDArray[np.uint8]
@@ -56,7 +58,7 @@ class Case:
     @property
     def view(self) -> View:
         """Of the plane that is shown."""
-        return self.work.view
+        return self.work.volume.view(self.plane)
 
     @property
     def comparable(self) -> bool:
@@ -105,7 +107,7 @@ class Case:
             rater=rater,
             study=key.study(self.work.study),
             modality=judgement.modality_code(self.work.volume.modality),
-            plane=self.work.plane,
+            plane=self.plane,
             slice=self.k,
             full=self.choice.full.bundle.sha256,
             quantized=self.choice.bundle.sha256,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from dfqsam.app import records, who
@@ -9,9 +11,10 @@ from dfqsam.app.case import Case, same_case
 from dfqsam.app.records import Records
 from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
-from dfqsam.judgement import REASONS, Figures, Stored, Subject
+from dfqsam.judgement import REASONS, Stored
 
 DONE = {"accept": "accepted", "reject": "rejected", "prefer": "voted on blinded"}
+DOUBLE = 1.0  # seconds within which a second press of the same button is the same press
 
 
 def when(stored: Stored) -> str:
@@ -28,22 +31,33 @@ def said(stored: Stored) -> str:
     return words
 
 
-def _record(kept: Records, place: str, subject: Subject, figures: Figures, keys: tuple[str, str] | None) -> None:
-    """Store a verdict on what was on the screen when the button was pressed."""
+def _record(kept: Records, place: str, case: Case, keys: tuple[str, str] | None) -> None:
+    """Store a verdict on what was on the screen when the button was pressed; a double click is one verdict."""
+    last = st.session_state.get("judged")
+    if last is not None and last[:2] == (place, keys is None) and last[2] and time.monotonic() - last[4] < DOUBLE:
+        return
     try:
+        subject, figures = case.subject(kept.key, who.rater(kept.key)), case.figures()
         if keys is None:
             stored = kept.store.accept(subject, figures)
         else:
             code = str(st.session_state.get(keys[1]) or "").strip().upper()
             stored = kept.store.reject(subject, figures, str(st.session_state.get(keys[0])), code or None)
     except DfqsamError as error:
-        st.session_state["judged"] = place, None, str(error)
+        st.session_state["judged"] = place, keys is None, None, str(error), time.monotonic()
     else:
-        st.session_state["judged"] = place, stored, ""
+        st.session_state["judged"] = place, keys is None, stored, "", time.monotonic()
 
 
-def before(kept: Records, subject: Subject) -> tuple[list[Stored], list[Stored]]:
-    """Earlier judgements of the same slice and models: by the same person, and by others."""
+def before(kept: Records, case: Case) -> tuple[list[Stored], list[Stored]]:
+    """Earlier judgements of the same slice and models: by the same person, and by others. Makes no file.
+
+    Raises:
+        DfqsamError: when the store cannot be read, or the case cannot be judged.
+    """
+    if not kept.begun:
+        return [], []
+    subject = case.subject(kept.key, who.rater(kept.key))
     found = [one for one in kept.judgements() if same_case(one.judgement.subject, subject)]
     own = [one for one in found if one.judgement.subject.rater == subject.rater]
     return own, [one for one in found if one.judgement.subject.rater != subject.rater]
@@ -54,9 +68,9 @@ def _told(place: str, own: list[Stored], others: list[Stored]) -> None:
     last = st.session_state.get("judged")
     now = None
     if last is not None and last[0] == place:
-        now = last[1]
+        now = last[2]
         if now is None:
-            st.error(f"Not stored. {last[2]}", icon=":material/error:")
+            st.error(f"Not stored. {last[3]}", icon=":material/error:")
         else:
             st.success(
                 f"{said(now).capitalize()}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient in it.",
@@ -81,26 +95,27 @@ def show(case: Case) -> None:
     kept = records.shared(current().judgements)
     if not kept.on or not case.pairs:
         return
-    st.subheader("Your judgement", anchor=False)
+    st.markdown("#### Your judgement")
+    if case.choice.full is None:
+        st.caption("Judging compares both models; choose a bundle with its full-precision model.")
+        return
     try:
-        subject, figures = case.subject(kept.key, who.rater(kept.key)), case.figures()
-        own, others = before(kept, subject)
+        own, others = before(kept, case)
     except DfqsamError as error:
-        st.info(str(error), icon=":material/info:")
+        st.error(f"Nothing can be judged. {error}", icon=":material/error:")
         return
     count = len(case.pairs)
     many = "" if count == 1 else f" ({count} objects together)"
     st.caption(f"Is the quantized mask of this slice{many} good enough, beside the full-precision one?")
-    place = f"{case.work.number} {case.work.plane} {case.k} {case.choice.name}"
-    keys = tuple(f"{name} {place} {len(own)}" for name in ("reason", "code"))
+    place = f"{case.work.number} {case.plane} {case.k} {case.choice.name}"
+    keys = f"reason {place} {len(own)}", f"code {place} {len(own)}"
     columns = st.columns([1.1, 2.6, 1.1, 3], vertical_alignment="bottom")
     columns[0].button(
         "Accept",
         key=f"accept {place}",
         icon=":material/check:",
-        type="primary",
         on_click=_record,
-        args=(kept, place, subject, figures, None),
+        args=(kept, place, case, None),
         width="stretch",
     )
     reason = columns[1].selectbox(
@@ -117,7 +132,7 @@ def show(case: Case) -> None:
         icon=":material/close:",
         disabled=reason is None,
         on_click=_record,
-        args=(kept, place, subject, figures, keys),
+        args=(kept, place, case, keys),
         width="stretch",
     )
     if reason is not None:

@@ -59,24 +59,25 @@ def controls(work: Work) -> None:
     )
 
 
-def mask(work: Work, k: int) -> NDArray[np.bool_] | None:
-    """The reference on slice ``k`` of the plane that is shown, H x W; None where none was loaded."""
+def mask(case: Case) -> NDArray[np.bool_] | None:
+    """The reference on the slice that is shown, H x W; None where none was loaded."""
+    work = case.work
     loaded = _loaded(work)
     if loaded is None:
         return None
     label = st.session_state.get(f"reference label {work.number}", ALL)
-    return loaded.on(k, work.view, None if label == ALL else int(label))
+    return loaded.on(case.k, case.view, None if label == ALL else int(label))
 
 
 def panels(case: Case, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Panels with the reference's outline, where there is one."""
-    wanted = mask(case.work, case.k)
+    wanted = mask(case)
     return named if wanted is None else reference.drawn(named, wanted)
 
 
 def figures(case: Case) -> None:
     """Dice of each model against the reference, below the other figures."""
-    wanted = mask(case.work, case.k)
+    wanted = mask(case)
     if wanted is None:
         return
     if not wanted.any():

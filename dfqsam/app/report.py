@@ -122,7 +122,7 @@ def _study(case: Case) -> list[tuple[str, str]]:
     return [
         ("modality", volume.modality or "not said"),
         ("picture", size),
-        ("plane, slice", f"{case.work.plane}, {case.k + 1} of {view.count}"),
+        ("plane, slice", f"{case.plane}, {case.k + 1} of {view.count}"),
         ("window", window),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dfqsam.app import judge, records, reference_page, report, who
+from dfqsam.app import judge, records, reference_page, report
 from dfqsam.app.case import Case
 from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
@@ -16,7 +16,7 @@ def _judged(case: Case) -> list[Stored]:
     if not kept.begun or case.choice.full is None:
         return []
     try:
-        return judge.before(kept, case.subject(kept.key, who.rater(kept.key)))[0]
+        return judge.before(kept, case)[0]
     except DfqsamError:  # a report is possible with a store that is not
         return []
 
@@ -25,7 +25,7 @@ def button(case: Case) -> None:
     """Draw it."""
 
     def made() -> bytes:
-        return report.document(case, _judged(case), reference_page.mask(case.work, case.k)).encode()
+        return report.document(case, _judged(case), reference_page.mask(case)).encode()
 
     st.download_button(
         "Report",

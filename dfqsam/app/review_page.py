@@ -12,7 +12,7 @@ from dfqsam.app.settings import current
 from dfqsam.errors import ChainError, DfqsamError
 from dfqsam.judgement import Filter, Head, Stored, agreement, counts, preference, to_csv
 
-ALL = "all"
+ALL, NOTED = "all", "noted head"
 
 
 def is_open() -> bool:
@@ -43,24 +43,29 @@ def _verify(kept: Records, noted: str) -> tuple[Head | None, str, bool]:
 
 def _chain(kept: Records) -> None:
     """Whether the store is as it was written: read anew when the page is opened, and when asked for."""
-    columns = st.columns([3, 1], vertical_alignment="bottom")
-    noted = columns[0].text_input(
-        "A head that was noted before (optional)", key="noted head", placeholder="57:9f86d081…", max_chars=100
-    )
-    again = columns[1].button("Check the store", icon=":material/verified:", width="stretch")
-    if again or "chain" not in st.session_state:
+    if "chain" not in st.session_state:
+        noted = str(st.session_state.get(NOTED) or "").strip()
         with st.spinner("Following the chain …"):
-            st.session_state["chain"] = *_verify(kept, noted.strip()), noted.strip()
+            st.session_state["chain"] = *_verify(kept, noted), noted
     head, wrong, broken, against = st.session_state["chain"]
     if head is not None:
-        words = "The chain is whole" + (", and goes on from the head that was noted" if against else "")
-        st.success(f"{words}: {head.count} entries.", icon=":material/verified:")
-        st.caption("Head, to be noted elsewhere, such as in the log book:")
-        st.code(str(head), language=None)
+        words = "The chain is whole" + (" and goes on from the head that was noted" if against else "")
+        st.success(f"{words}: {head.count} entries, none altered, removed or put in.", icon=":material/verified:")
     elif broken:
         st.error(f"The store was altered. {wrong}", icon=":material/gpp_bad:")
     else:
         st.warning(wrong, icon=":material/warning:")
+    with st.expander("The head of the chain, and checking against one that was noted"):
+        if head is not None:
+            st.caption("Note it elsewhere, such as in the log book: it shows later that nothing before was cut off.")
+            st.code(str(head), language=None)
+        columns = st.columns([3, 1], vertical_alignment="bottom")
+        columns[0].text_input("A head that was noted before (optional)", key=NOTED, placeholder="57:9f86d081…")
+        columns[1].button("Check again", icon=":material/verified:", on_click=_check_again, width="stretch")
+
+
+def _check_again() -> None:
+    st.session_state.pop("chain", None)
 
 
 def _filter(stored: Sequence[Stored], own: str) -> Filter:
@@ -99,13 +104,14 @@ def _show(kept: Records) -> None:
     except DfqsamError as error:
         st.error(str(error), icon=":material/error:")
         return
+    _chain(kept)
     chosen = _filter(stored, own)
     wanted = chosen.chosen(stored)
     st.html(review_parts.counted(counts(wanted), draws if chosen == Filter() else None))
     if any(one.preferred is not None for one in wanted):
-        st.subheader("Preference, blinded", anchor=False)
+        st.markdown("#### Preference, blinded")
         st.html(review_parts.preference(preference(wanted)))
-    st.subheader("Judgements", anchor=False)
+    st.markdown("#### Judgements")
     if wanted:
         st.dataframe(review_parts.rows(stored, wanted), hide_index=True, width="stretch")
     else:
@@ -125,10 +131,8 @@ def _show(kept: Records) -> None:
     ):
         pairs = agreement(wanted, what)
         if pairs:
-            st.subheader(title, anchor=False)
+            st.markdown(f"#### {title}")
             st.dataframe(review_parts.agreement(pairs, own), hide_index=True, width="content")
-    st.subheader("Is the store as it was written?", anchor=False)
-    _chain(kept)
 
 
 def show() -> None:

@@ -128,9 +128,10 @@ def preference(found: Preference) -> str:
         f'<div class="bar"><i></i><b style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></b>'
         f'<u style="left:{100 * found.share:.1f}%;background:{QUANTIZED if found.share >= 0.5 else FULL}"></u></div>'
     )
+    either = _plural(found.quantized + found.full, "vote")
     said = (
-        f"<p><b>Quantized in {_percent(found.share)}</b> of the {found.quantized + found.full} votes for either; 95 % "
-        f"interval {_percent(low)} to {_percent(high)} (Clopper-Pearson), {_percent(found.wilson[0])} to "
+        f"<p><b>Quantized in {_percent(found.share)}</b> of {either} for either; "
+        f"95 % interval {_percent(low)} to {_percent(high)} (Clopper-Pearson), {_percent(found.wilson[0])} to "
         f"{_percent(found.wilson[1])} (Wilson).</p>"
     )
     return f'{BAR_STYLE}<div class="dqs">{said}{bar}{words}</div>'

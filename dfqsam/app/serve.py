@@ -89,15 +89,15 @@ def prepare(
     from dfqsam.app.models import shared
     from dfqsam.errors import InputError
 
-    settings = replace(settings, login=providers(secret_files()))
     if settings.studies is not None and not settings.studies.is_dir():
         raise InputError(f"The study folder {settings.studies} is not there; name a folder.")
+    flags = {option.replace(".", "_"): value for option, value in options(address, port, name).items()}
+    bootstrap.load_config_options(flags)
+    settings = replace(settings, login=providers(secret_files()))
     use(settings)
     shared(settings)
     keep_uploads_in_memory()
     ask_nobody_for_an_address()
-    flags = {option.replace(".", "_"): value for option, value in options(address, port, name).items()}
-    bootstrap.load_config_options(flags)
     return flags
 
 

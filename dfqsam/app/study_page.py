@@ -164,7 +164,7 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     except DfqsamError as error:
         pairs, refused = [], str(error)
     drawn = work.drawn(k)
-    case = Case(work, choice, k, window, picture, drawn, pairs)
+    case = Case(work, choice, work.plane, k, window, picture, drawn, pairs)
     ballot = vote.ballot(case)
     shown = display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})")
     scene = display.scene(

@@ -36,7 +36,7 @@ class Ballot:
 
 
 def _place(case: Case) -> tuple[int, str, int]:
-    return case.work.number, case.work.plane, case.k
+    return case.work.number, case.plane, case.k
 
 
 def _named() -> dict[tuple[int, str, int], tuple[Draw, Stored] | None]:
@@ -106,12 +106,12 @@ def show(case: Case, found: Ballot) -> None:
         if not refused:
             st.caption("Draw a box: two masks come without names, on sides settled by chance.")
         return
-    st.subheader("Which mask is better?", anchor=False)
+    st.markdown("#### Which mask is better?")
     figures = case.figures()
     for column, (choice, label) in zip(st.columns(3), CHOICES.items(), strict=True):
         column.button(
             label,
-            key=f"vote {choice} {case.work.number} {case.work.plane} {case.k}",
+            key=f"vote {choice} {case.work.number} {case.plane} {case.k}",
             on_click=_cast,
             args=(kept, found.draw, choice, figures, _place(case)),
             width="stretch",

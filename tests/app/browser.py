@@ -30,6 +30,7 @@ def viewer(home: Path, *arguments: str | Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "dfqsam", "app", "--port", str(port), *map(str, arguments)]
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(home)}
+    environment["XDG_DATA_HOME"] = environment["LOCALAPPDATA"] = str(home / "data")
     with (home / "viewer.log").open("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
         try:
