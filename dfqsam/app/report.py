@@ -25,14 +25,15 @@ STYLE = """<style>
 .plots { grid-template-columns: repeat(3, 1fr); gap: 0.7rem; } figure img { display: block; background: #000; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem; } .two h2 { margin-top: 1rem; }
 h2 { margin-top: 1.2rem; font-size: 1.05rem; } table { font-size: 0.85rem; }
-td { overflow-wrap: anywhere; } .two > div { min-width: 0; }
+.two > div { min-width: 0; } .two td { overflow-wrap: anywhere; } .two thead { display: none; }
+.two td:first-child { white-space: nowrap; }
 .use { border: 1px solid #D55E00; padding: 0.3rem 0.7rem; margin: 0.5rem 0; font-weight: 600; max-width: none; }
 @media (max-width: 46rem) { .two, .plots { grid-template-columns: 1fr; } }
-@media print { body { font-size: 9pt; } h1 { font-size: 15pt; } .two { grid-template-columns: 1fr 1fr; }
-  .plots { grid-template-columns: repeat(3, 1fr); } td.n, th.n { white-space: normal; }
+@media print { html { font-size: 8.5pt; } body { font-size: 1rem; } .two { grid-template-columns: 1fr 1fr; }
+  .plots { grid-template-columns: repeat(3, 1fr); } .scroll { overflow: visible; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 </style>"""
-LONGEST, SHORTEST = 900, 420  # sides of a picture in the report, in pixels: what is larger is reduced for the eye
+LONGEST, SHORTEST = 1000, 800  # sides of a picture in the report, in pixels: what is larger is reduced for the eye
 NONE = cards.NONE
 
 
@@ -140,7 +141,9 @@ def _models(case: Case) -> list[tuple[str, str]]:
     ]
     if choice.full is not None and together.full is not None:
         speed = _speed(cards.megabytes(choice.full), together.full.decoder, together.full.encoder)
-        rows += [("full precision", speed), ("of bundle", choice.full.bundle.sha256)]
+        rows.append(("full precision", speed))
+        if choice.full.bundle.sha256 != choice.bundle.sha256:
+            rows.append(("in bundle", choice.full.bundle.sha256))
     return rows
 
 
@@ -159,9 +162,8 @@ def _verdicts(judged: Sequence[Stored]) -> str:
         if one.preferred is not None:
             kind = {"full": "full precision", "quantized": "quantized", "equal": "no difference"}[one.preferred]
             more = kind if one.preferred == "equal" else f"{kind} ({judgement.choice} side)"
-        rows.append(
-            (judgement.time, words, more + (f", {judgement.code}" if judgement.code else ""), str(one.sequence))
-        )
+        more += f", {judgement.code}" if judgement.code else ""
+        rows.append((judgement.time[:19].replace("T", " "), words, more, str(one.sequence)))
     return page.table(("time (UTC)", "verdict", "", "entry"), rows, words=3)
 
 
