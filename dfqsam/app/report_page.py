@@ -24,8 +24,12 @@ def _judged(case: Case) -> list[Stored]:
 def button(case: Case) -> None:
     """Draw it."""
 
+    # Read here: when the button is pressed, no session is at hand.
+    judged = _judged(case) if case.pairs else []
+    expected = reference_page.mask(case)
+
     def made() -> bytes:
-        return report.document(case, _judged(case), reference_page.mask(case)).encode()
+        return report.document(case, judged, expected).encode()
 
     st.download_button(
         "Report",

@@ -54,12 +54,17 @@ class Visitor:
         self.page = context.new_page()
         self.asked: list[str] = []
         self.faults: list[str] = []
+        self.received: list[bytes] = []  # what the server sent to this page
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._hear))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
         self.page.set_default_timeout(15_000)
         self.page.goto(address)
         self.page.get_by_role("button", name="Open the ultrasound").wait_for()
+
+    def _hear(self, frame: str | bytes) -> None:
+        self.received.append(frame.encode() if isinstance(frame, str) else frame)
 
     def state(self) -> dict[str, Any]:
         """What the component says of itself."""
@@ -112,10 +117,10 @@ class Visitor:
         red, green, blue, _ = self.page.locator(".dq canvas").nth(panel).evaluate(code, at)
         return red, green, blue
 
-    def download(self, folder: Path) -> Path:
+    def download(self, folder: Path, button: str = "Download") -> Path:
         """Press the button; the file that comes."""
         with self.page.expect_download() as coming:
-            self.page.get_by_role("button", name="Download").click()
+            self.page.get_by_role("button", name=button).click()
         path = folder / coming.value.suggested_filename
         coming.value.save_as(path)
         return path
