@@ -85,6 +85,12 @@ def drawn(visitor: Visitor) -> None:
     visitor.settled(1)
 
 
+def next_slice(visitor: Visitor) -> None:
+    number, plane, k = visitor.state()["epoch"].split("/")
+    visitor.page.locator(".dq").press("ArrowDown")
+    visitor.settled(0, f"{number}/{plane}/{int(k) + 1}")
+
+
 def choose(visitor: Visitor, label: str, option: str) -> None:
     field = visitor.page.get_by_role("combobox", name=label)
     field.scroll_into_view_if_needed()
@@ -209,9 +215,7 @@ def test_a_vote_is_blind_until_it_is_cast(visit, home, tmp_path, vote):
     page.get_by_text("blinded vote · bundle").wait_for()
     page.wait_for_timeout(500)
     start = len(visitor.received)
-    page.locator(".dq").press("ArrowDown")
-    visitor.page.get_by_text("slice 4 of 5").wait_for()
-    visitor.settled(0)
+    next_slice(visitor)
     drawn(visitor)
     page.get_by_role("button", name="No difference").wait_for()
     assert len(visitor.received) > start
@@ -251,8 +255,7 @@ def test_a_vote_is_blind_until_it_is_cast(visit, home, tmp_path, vote):
     assert visitor.figure("Agreement (Dice)")
     # What was seen with names is not voted on again; the next slice is.
     assert page.get_by_role("button", name="No difference").count() == 0
-    page.locator(".dq").press("ArrowDown")
-    visitor.page.get_by_text("slice 5 of 5").wait_for()
+    next_slice(visitor)
     drawn(visitor)
     page.get_by_role("button", name="No difference").wait_for()
     review(visitor)
@@ -269,8 +272,7 @@ def test_a_slice_seen_with_names_takes_no_vote(visit, tmp_path):
     visitor.page.get_by_text("Blinded vote").click()
     visitor.page.get_by_text("shown with names before").wait_for()
     assert visitor.page.get_by_role("button", name="No difference").count() == 0
-    visitor.page.locator(".dq").press("ArrowDown")
-    visitor.page.get_by_text("slice 4 of 5").wait_for()
+    next_slice(visitor)
     drawn(visitor)
     visitor.page.get_by_role("button", name="No difference").wait_for()
     # Looking at the names ends the vote.
@@ -307,8 +309,7 @@ def test_a_reference_gives_dice_of_each_model_or_a_sentence(visit, tmp_path):
         dice = 2 * (true & mask).sum() / (true.sum() + mask.sum())
         assert visitor.figure(f"Dice to reference, {name}") == f"{dice:.3f}"
     visitor.shot("reference")
-    visitor.page.locator(".dq").press("ArrowDown")
-    visitor.page.get_by_text("slice 4 of 5").wait_for()
+    next_slice(visitor)
     drawn(visitor)
     visitor.page.get_by_text("The reference has nothing on this slice").wait_for()
     visitor.page.get_by_role("button", name="Remove truth.nii.gz").click()
