@@ -72,8 +72,10 @@ def _told(place: str, own: list[Stored], others: list[Stored]) -> None:
         if now is None:
             st.error(f"Not stored. {last[3]}", icon=":material/error:")
         else:
+            words = said(now)
             st.success(
-                f"{said(now).capitalize()}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient in it.",
+                f"{words[0].upper()}{words[1:]}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient is "
+                "in it.",
                 icon=":material/check_circle:",
             )
     earlier = [one for one in own if now is None or one.sequence != now.sequence]

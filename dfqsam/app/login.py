@@ -6,6 +6,7 @@ start, since without it everybody would be let in.
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from dfqsam.app.settings import current
 from dfqsam.errors import InputError
 
 NEEDED = ("client_id", "client_secret", "server_metadata_url")
+LONGEST = 12 * 3600  # seconds that a login lasts; Streamlit's cookie would do for a month
 SECRET = 32  # letters of the secret that signs cookies, at least
 DEFAULT = "default"
 
@@ -81,12 +83,24 @@ def secret_files() -> list[Path]:
     return [Path(one) for one in config.get_option("secrets.files")]
 
 
+def fresh(claims: Mapping[str, Any], now: float) -> bool:
+    """Whether somebody with these claims is logged in, and has been for no longer than a working day.
+
+    >>> fresh({"is_logged_in": True, "sub": "7", "iat": 1000}, 1000 + 13 * 3600)
+    False
+    """
+    issued = claims.get("iat")
+    if not claims.get("is_logged_in") or not claims.get("sub") or not isinstance(issued, (int, float)):
+        return False
+    return now - issued <= LONGEST
+
+
 def person() -> tuple[str, str] | None:
     """Who is logged in: what the provider knows the person by, and a name for the screen; None without a login.
 
     The first is issuer and subject, which a provider never gives to anybody else, as it may a mail address.
     """
-    if not current().login or not st.user.is_logged_in:
+    if not current().login or not fresh(st.user, time.time()):
         return None
     subject = str(st.user.get("sub") or "")
     shown = next((st.user[name] for name in ("name", "preferred_username", "email") if st.user.get(name)), subject)
@@ -98,7 +112,7 @@ def gate() -> bool:
     names = current().login
     if not names:
         return True
-    if st.user.is_logged_in and st.user.get("sub"):
+    if fresh(st.user, time.time()):
         return True
     with st.columns([1, 1.2, 1])[1]:
         st.header("Compare two models on your own pictures", anchor=False)

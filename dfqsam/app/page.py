@@ -56,6 +56,6 @@ def show() -> None:
     else:
         study_page.show(work, choice, ahead)
     with st.sidebar:
-        if not review:
+        if not review and work is None:
             review_page.link()
         who.account()

@@ -113,7 +113,13 @@ def _show(kept: Records) -> None:
         st.html(review_parts.preference(preference(wanted)))
     st.markdown("#### Judgements")
     if wanted:
-        st.dataframe(review_parts.rows(stored, wanted), hide_index=True, width="stretch")
+        widths = {"entry": 60, "reason or vote": 210, "judgement of this slice": 150}
+        st.dataframe(
+            review_parts.rows(stored, wanted),
+            hide_index=True,
+            width="stretch",
+            column_config={name: st.column_config.Column(width=width) for name, width in widths.items()},
+        )
     else:
         st.caption("None fits these filters.")
     st.download_button(

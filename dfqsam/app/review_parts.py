@@ -88,14 +88,14 @@ def rows(stored: Sequence[Stored], wanted: Sequence[Stored]) -> list[dict[str, A
                 "time (UTC)": judgement.time[:16].replace("T", " "),
                 "verdict": VERDICTS[judgement.verdict],
                 "reason or vote": why,
+                "judge": judge(subject.rater),
+                "judgement of this slice": again[one.sequence],
+                "slice": f"{subject.plane} {subject.slice + 1}",
+                "agreement": f"{figures.agreement:.3f}",
+                "HD95": _distance(figures),
                 "modality": subject.modality,
                 "study": subject.study[:8],
-                "slice": f"{subject.plane} {subject.slice + 1}",
-                "judgement of this slice": again[one.sequence],
-                "agreement": figures.agreement,
-                "HD95": _distance(figures),
                 "bundle": bundle(subject),
-                "judge": judge(subject.rater),
             }
         )
     return found

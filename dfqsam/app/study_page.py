@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 from streamlit.components.v2 import component
 
-from dfqsam.app import cards, display, judge, reference_page, report_page, save, vote, who
+from dfqsam.app import cards, display, judge, reference_page, report_page, review_page, save, vote, who
 from dfqsam.app.case import Case
 from dfqsam.app.compare import figures, prepare
 from dfqsam.app.component import HTML, NAME, script, style
@@ -71,6 +71,7 @@ def controls(work: Work) -> None:
     with st.sidebar:
         st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
         who.controls()
+        review_page.link()
         if len(work.planes) > 1 or not work.volume.colour:
             st.subheader("Picture", anchor=False)
         if len(work.planes) > 1:

@@ -22,12 +22,17 @@ MISSING = "Chromium is not installed (apt-get install chromium): the viewer was 
 SHOTS = Path(__file__).parents[2] / "build" / "viewer"
 
 
-@contextmanager
-def viewer(home: Path, *arguments: str | Path) -> Iterator[str]:
-    """``dfqsam app`` with these arguments; yields its address."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def viewer(home: Path, *arguments: str | Path, port: int | None = None) -> Iterator[str]:
+    """``dfqsam app`` with these arguments; yields its address."""
+    port = port or free_port()
     command = [sys.executable, "-m", "dfqsam", "app", "--port", str(port), *map(str, arguments)]
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(home)}
     environment["XDG_DATA_HOME"] = environment["LOCALAPPDATA"] = str(home / "data")
