@@ -47,6 +47,7 @@ def _record(kept: Records, place: str, case: Case, keys: tuple[str, str] | None)
         st.session_state["judged"] = place, keys is None, None, str(error), time.monotonic()
     else:
         st.session_state["judged"] = place, keys is None, stored, "", time.monotonic()
+        st.session_state["fresh"] = True
 
 
 def before(kept: Records, case: Case) -> tuple[list[Stored], list[Stored]]:
@@ -73,9 +74,11 @@ def _told(place: str, own: list[Stored], others: list[Stored]) -> None:
             st.error(f"Not stored. {last[3]}", icon=":material/error:")
         else:
             words = said(now)
+            words = words[0].upper() + words[1:]
+            if st.session_state.pop("fresh", False):  # seen wherever the page is scrolled to
+                st.toast(f"{words}. Stored as entry {now.sequence}.", icon=":material/check_circle:")
             st.success(
-                f"{words[0].upper()}{words[1:]}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient is "
-                "in it.",
+                f"{words}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient is in it.",
                 icon=":material/check_circle:",
             )
     earlier = [one for one in own if now is None or one.sequence != now.sequence]

@@ -15,7 +15,8 @@ from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
 from dfqsam.judgement import Draw, Figures, Stored
 
-CHOICES = {"left": "The left one is better", "equal": "No difference", "right": "The right one is better"}
+# In the order of the panels above them; where they differ comes last.
+CHOICES = {"left": "The left one is better", "right": "The right one is better", "equal": "No difference"}
 
 
 @dataclass(frozen=True)

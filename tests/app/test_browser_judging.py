@@ -127,7 +127,7 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     drawn(visitor)
     page = visitor.page
     page.get_by_role("button", name="Accept").click()
-    page.get_by_text("Accepted. Stored as entry 2").wait_for()
+    page.get_by_text("Accepted. Stored as entry 2").first.wait_for()
     # A rejection needs a reason.
     assert page.get_by_role("button", name="Reject").is_disabled()
     choose(visitor, "Reason to reject", REASONS["other"])
@@ -135,7 +135,7 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     page.get_by_label("Code of your own list").press("Enter")
     page.wait_for_timeout(400)
     page.get_by_role("button", name="Reject").click()
-    stored = page.get_by_text("Stored as entry 3").inner_text()
+    stored = page.get_by_text("Stored as entry 3").first.inner_text()
     assert stored.startswith("Rejected (something else, see the code, B12). Stored as entry 3")
     page.get_by_text("Judged again. Before: accepted").wait_for()
     visitor.shot("judged")
@@ -146,7 +146,7 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     choose(other, "Reason to reject", REASONS["leak"])
     other.page.wait_for_timeout(300)
     other.page.get_by_role("button", name="Reject").click()
-    other.page.get_by_text("Stored as entry 4").wait_for()
+    other.page.get_by_text("Stored as entry 4").first.wait_for()
 
     full, quantized = expected(BOX, 1 - 3 / SIDE**2)
     dice = 2 * (full & quantized).sum() / (full.sum() + quantized.sum())
@@ -184,7 +184,7 @@ def test_nothing_of_patient_or_person_is_on_the_disk(visit, home, tmp_path):
     opened(visitor, study(tmp_path, 2), "Dr. Anna Weiss")
     drawn(visitor)
     visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").wait_for()
+    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
     files = [path for path in [*(home / "kept").iterdir(), *(home / "run").rglob("*")] if path.is_file()]
     assert {path.name for path in files} >= {"judgements.sqlite", "site.key", "viewer.log"}
     for path in files:
@@ -322,7 +322,7 @@ def test_a_report_is_one_file_on_one_page(visit, browser, tmp_path):
     opened(visitor, study(tmp_path, 41), "Dora")
     drawn(visitor)
     visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").wait_for()
+    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
     file = visitor.download(tmp_path, "Report")
     context = browser.new_context(offline=True)
     page = context.new_page()
@@ -349,7 +349,7 @@ def test_a_picture_is_judged_unnamed(visit, home, tmp_path):
     opened(visitor, tmp_path / "p.png")
     drawn(visitor)
     visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").wait_for()
+    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
     last = entries(home, "judgement")[-1]
     assert last["rater"].startswith("session-")
     assert (last["modality"], last["plane"], last["slice"], last["unit"]) == ("OT", "stored", 0, "px")
@@ -360,7 +360,7 @@ def test_an_altered_store_is_shown_with_the_broken_entry(visit, home, tmp_path):
     opened(visitor, study(tmp_path, 51), "Emil")
     drawn(visitor)
     visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").wait_for()
+    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
     review(visitor)
     visitor.page.get_by_text("The chain is whole").wait_for()
     visitor.page.get_by_text("The head of the chain").click()

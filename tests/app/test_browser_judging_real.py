@@ -33,7 +33,7 @@ def test_a_clinician_judges_and_votes_and_the_pages_are_kept(browser, address, t
     visitor.drag(LIVER[:2], LIVER[2:])
     visitor.settled(1)
     page.get_by_role("button", name="Accept").click()
-    page.get_by_text("Accepted. Stored as entry").wait_for()
+    page.get_by_text("Accepted. Stored as entry").first.wait_for()
     choose(visitor, "Reason to reject", "The outline is in the wrong place")
     page.wait_for_timeout(400)
     page.get_by_role("button", name="Reject").click()
