@@ -7,20 +7,22 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2 import component
+from numpy.typing import NDArray
 
-from dfqsam.app import cards, display, save
+from dfqsam.app import cards, display, save, volume_page, whole
 from dfqsam.app.compare import figures, prepare
-from dfqsam.app.component import HTML, NAME, script, style
+from dfqsam.app.component import PICTURE
 from dfqsam.app.models import Ahead, Choice
+from dfqsam.app.sent import Sent
 from dfqsam.app.session import Work
+from dfqsam.app.stack import labels_of
 from dfqsam.errors import DfqsamError
 from dfqsam.imaging import PRESETS, Volume, Window
 
 CUSTOM = "own"
 PLANES = {"stored": "as stored", "axial": "axial", "coronal": "coronal", "sagittal": "sagittal"}
 
-_picture = component(NAME, html=HTML, css=style(), js=script())
+_picture = volume_page.registered(PICTURE)
 
 
 def _close() -> None:
@@ -102,6 +104,11 @@ def _slice(work: Work) -> int:
     return st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
 
 
+def _go(work: Work, k: int) -> None:
+    """Show slice ``k`` next."""
+    st.session_state[_slice_key(work)] = k + 1
+
+
 def _slice_key(work: Work) -> str:
     return f"slice {work.number} {work.plane}"
 
@@ -119,13 +126,14 @@ def _heard(work: Work, key: str) -> tuple[Callable[[], None], Callable[[], None]
         asked: Any = st.session_state[key].get("slice")
         index = asked.get("index") if isinstance(asked, dict) else None
         if type(index) is int and 0 <= index < work.view.count:
-            st.session_state[_slice_key(work)] = index + 1
+            _go(work, index)
 
     return prompts, other_slice
 
 
 def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     drawn = any(plane == work.plane and prompts.targets for (plane, _), prompts in work.prompts.items())
+    drawn = drawn or whole.stack_of(work, choice) is not None
     kinds = save.kinds(work.volume)
     columns = st.columns([1.4, 1.4, 1.2, 3], vertical_alignment="bottom")
     kind = columns[0].selectbox("Save the mask as", kinds, key=f"kind {work.number}")
@@ -135,9 +143,8 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     view = work.view
 
     def made() -> bytes:
-        return save.file_bytes(
-            kind, work.volume, view, work.all_masks(choice, window, full=which == "full precision"), k
-        )
+        masks = whole.masks(work, choice, window, full=which == "full precision")
+        return save.file_bytes(kind, work.volume, view, masks, k)
 
     columns[2].download_button(
         "Download", made, name, mime, icon=":material/download:", on_click="ignore", disabled=not drawn, width="stretch"
@@ -147,38 +154,61 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
 @st.fragment
 def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     window: Window | None = st.session_state["shown window"]
+    shown = volume_page.switch(work)
     k = _slice(work)
-    view = work.view
-    picture = work.volume.picture(k, view, window)
+    picture = work.volume.picture(k, work.view, window)
+    # So that the first box on this slice is answered without waiting for the encoders.
+    ahead.ask(f"{work.number} {id(work)}", lambda: prepare(choice, picture))
+    if shown == volume_page.THREE:
+        volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
+    elif shown == volume_page.SOLID:
+        volume_page.surface(work, choice, window)
+    else:
+        _panels(work, choice, window, k, picture)
+    volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
+    _save(work, choice, window, k)
+
+
+def _panels(work: Work, choice: Choice, window: Window | None, k: int, picture: NDArray[np.uint8]) -> None:
+    """The models side by side on a slice, and the figures of its objects."""
     key = f"picture {work.number}"
     prompts, other_slice = _heard(work, key)
+    sent: Sent = st.session_state.setdefault(f"sent {key}", Sent())
     refused = st.session_state.pop("refused", None)
     try:
         pairs = work.answers(choice, k, picture, window)
     except DfqsamError as error:
         pairs, refused = [], str(error)
-    drawn = work.drawn(k)
+    drawn, stack = work.drawn(k), whole.stack_of(work, choice)
+    objects = whole.on_slice(stack, k, drawn.targets, pairs)
     scene = display.scene(
         picture,
-        view,
+        work.view,
         k,
         work.epoch(k),
         drawn,
-        display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})"),
+        display.panels(
+            list(objects.values()), choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})"
+        ),
         st.session_state["look"],
         choice.prompts,
         cards.understood(choice),
+        sent=sent,
     )
-    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice)
+
+    def missing() -> None:
+        asked = st.session_state[key].get("missing")
+        sent.lacks(asked.get("key") if isinstance(asked, dict) else None)
+
+    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice, on_missing_change=missing)
     if refused:
         st.error(refused, icon=":material/error:")
-    if pairs:
-        found = [figures(work.volume, view, pair) for pair in pairs]
-        at = max(drawn.selected, 0)
-        st.html(cards.cards(found[at], pairs[at], choice) + cards.table(found, at))
-    _save(work, choice, window, k)
-    # So that the first box on this slice is answered without waiting for the encoders.
-    ahead.ask(key + str(id(work)), lambda: prepare(choice, picture))
+    if objects:
+        labels = list(objects)
+        found = [figures(work.volume, work.view, pair) for pair in objects.values()]
+        chosen = labels_of(stack, k, drawn.targets)[drawn.selected] if drawn.targets and pairs else labels[0]
+        at = labels.index(chosen)
+        st.html(cards.cards(found[at], objects[chosen], choice) + cards.table(found, at, labels))
 
 
 def show(work: Work, choice: Choice, ahead: Ahead) -> None:
@@ -186,6 +216,7 @@ def show(work: Work, choice: Choice, ahead: Ahead) -> None:
     st.markdown(f"**{_escaped(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
     for note in work.volume.notes:
         st.caption(note)
+    volume_page.running(work)
     _compare(work, choice, ahead)
 
 
