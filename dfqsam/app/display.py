@@ -85,9 +85,12 @@ def picture_once(picture: NDArray[np.uint8], sent: Sent | None) -> dict[str, str
     return {"key": key, "picture": sent.offer(key, lambda: picture_url(picture))}
 
 
-def layer(mask: NDArray[np.bool_], colour: str, filled: bool = False, strong: bool = False) -> dict[str, Any]:
-    """A mask as the component draws it: ``filled`` as an area in every mode, ``strong`` whatever the opacity."""
-    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled, "strong": strong}
+def layer(
+    mask: NDArray[np.bool_], colour: str, filled: bool = False, strong: bool = False, dashed: bool = False
+) -> dict[str, Any]:
+    """A mask as the component draws it: ``filled`` as an area in every mode, ``strong`` whatever the opacity, and with
+    a ``dashed`` outline, through which one below is seen."""
+    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled, "strong": strong, "dashed": dashed}
 
 
 def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, Any]]:

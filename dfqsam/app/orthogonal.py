@@ -89,7 +89,7 @@ def scene(
         at: the voxel that all three planes go through.
         window: of the grey levels.
         masks: S x R x C, a bit for each mask.
-        colours: of the bits, in the order in which they are drawn.
+        colours: of the bits, in the order in which they are drawn; all but the first are dashed.
         look: how.
         study: names what is looked at; another one starts unzoomed.
         hint: a sentence below.
@@ -104,7 +104,10 @@ def scene(
         index: list[int | slice] = [slice(None)] * 3
         index[view.axis] = place.k
         cut = view.show(masks[tuple(index)])
-        layers = [display.layer((cut & bit) > 0, colour) for bit, colour in colours.items()]
+        layers = [
+            display.layer((cut & bit) > 0, colour, dashed=number > 0)
+            for number, (bit, colour) in enumerate(colours.items())
+        ]
         made.append(
             {
                 "title": plane.capitalize(),

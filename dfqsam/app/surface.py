@@ -146,7 +146,12 @@ def _mesh(volume: Volume, box: _Box, field: Floats, other: Floats | None) -> Mes
     made = Mesh(vertices, vertices, faces)
     if enclosed(made) < 0:
         faces = np.ascontiguousarray(faces[:, ::-1])
-    apart = None if other is None else np.abs(map_coordinates(other, points.T, order=1, mode="nearest"))
+    apart = None
+    if other is not None:
+        away = np.abs(map_coordinates(other, points.T, order=1, mode="nearest"))
+        # Distances run between centres of voxels: half a voxel more than to the surface, which lies in between.
+        voxel = float(np.min(_voxel(volume) * box.step))
+        apart = np.where(away < voxel, away / 2, away - voxel / 2)
     return Mesh(vertices, _normals(vertices, faces), faces, apart)
 
 

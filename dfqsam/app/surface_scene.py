@@ -48,11 +48,13 @@ def surface_scene(volume: Volume, masks: NDArray[np.uint8], has_full: bool, stud
         mesh = None if other is None else packed(other, centre, radius)
         panels.insert(0, {"title": "Full precision", "legend": [[FULL, "mask"]], "colour": FULL, "mesh": mesh})
     if mine is not None and mine.apart is not None:
-        most = round_up(float(np.percentile(mine.apart, 99)))
-        words = [f"0 {unit}", f"{most / 2:g}", f"{most:g} {unit} or more"]
+        # What is below two pixels says more of the grid than of the models.
+        pixel = 1.0 if volume.spacing is None else max(volume.spacing[1:])
+        most = round_up(max(float(np.percentile(mine.apart, 99)), 2 * pixel))
+        words = ["0", f"{most / 2:g}", f"{most:g} {unit} or more"]
         panels.append(
             {
-                "title": "Distance of quantized to full",
+                "title": "Distance to full",
                 "legend": [[colour, word] for colour, word in zip(APART, words, strict=True)],
                 "ramp": list(APART),
                 "colour": QUANTIZED,

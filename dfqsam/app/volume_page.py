@@ -51,13 +51,15 @@ def _masks(work: Work, choice: Choice, window: Window | None) -> NDArray[np.uint
     return kept[1]
 
 
-def _cursor(work: Work, k: int) -> orthogonal.Voxel:
-    """The voxel that all planes go through: on slice ``k``, in the middle at first."""
+def _cursor(work: Work, masks: NDArray[np.uint8], k: int) -> orthogonal.Voxel:
+    """The voxel that all planes go through: on slice ``k``, at first in the middle of what was found there."""
     key = f"cursor {work.number}"
     view = work.view
     if key not in st.session_state:
+        rows, columns = np.nonzero(view.show(np.take(masks, k, axis=view.axis)))
         height, width = view.shape
-        st.session_state[key] = orthogonal.voxel(view, orthogonal.Spot(k, width // 2, height // 2))
+        x, y = (int(columns.mean()), int(rows.mean())) if rows.size else (width // 2, height // 2)
+        st.session_state[key] = orthogonal.voxel(view, orthogonal.Spot(k, x, y))
     here = orthogonal.spot(view, st.session_state[key])
     return orthogonal.voxel(view, orthogonal.Spot(k, here.x, here.y))
 
@@ -65,7 +67,8 @@ def _cursor(work: Work, k: int) -> orthogonal.Voxel:
 def planes(work: Work, choice: Choice, window: Window | None, k: int, go: Go) -> None:
     """Axial, coronal and sagittal through one point."""
     key = f"planes {work.number}"
-    at = _cursor(work, k)
+    masks = _masks(work, choice, window)
+    at = _cursor(work, masks, k)
     st.session_state[f"cursor {work.number}"] = at
     sent: Sent = st.session_state.setdefault(f"sent {key}", Sent())
 
@@ -86,12 +89,12 @@ def planes(work: Work, choice: Choice, window: Window | None, k: int, go: Go) ->
         work.volume,
         at,
         window,
-        _masks(work, choice, window),
+        masks,
         colours,
         st.session_state["look"],
         str(work.number),
         "Press or drag in a plane to move the point that all three go through; the wheel goes through slices, Ctrl and "
-        "the wheel zoom. Full precision is orange, quantized blue.",
+        "the wheel zoom. Full precision is orange, quantized blue and dashed.",
         sent,
     )
     _planes(key=key, data=scene, on_point_change=point, on_missing_change=missing)
@@ -138,13 +141,14 @@ def propagation(work: Work, choice: Choice, window: Window | None, k: int, go: G
         width="stretch",
         key=f"propagate {work.number}",
     )
+    models = "both models" if choice.full is not None else "the model"
     if not boxes:
         words = f"{choice.bundle.manifest.model.title} takes no boxes, which propagation needs."
     elif not objects:
-        words = "Draw a box, then follow the object through all slices with both models."
+        words = f"Draw a box, then follow the object through all slices with {models}."
     else:
         many = f"{objects} box{'es' if objects > 1 else ''} on {len(drawn)} slice{'s' if len(drawn) > 1 else ''}"
-        words = f"Follows {many} through the {work.plane} slices; what was propagated before is replaced."
+        words = f"Follows {many} through all slices with {models}."
     columns[1].caption(words)
     try:
         _results(work, choice, window, k, go, len(drawn))

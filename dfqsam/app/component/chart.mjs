@@ -4,8 +4,8 @@ import { nearest, plot, ticks } from "./plot.mjs";
 import { slicesOf } from "./keys.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHTS = { agreement: 92, size: 74 };
-const EDGE = { left: 54, right: 14, top: 16, bottom: 20 };
+const HEIGHT = 104;
+const EDGE = { left: 54, right: 14, top: 24, bottom: 22 };
 
 function drawn(tag, attributes, ...children) {
   const made = document.createElementNS(SVG, tag);
@@ -48,8 +48,9 @@ class Chart {
   }
 
   row({ title, series, low, high, unit }, width, last) {
-    const height = (series.length === 1 ? HEIGHTS.agreement : HEIGHTS.size) + (last ? EDGE.bottom : 4);
-    const frame = { x: EDGE.left, y: EDGE.top, width: width - EDGE.left - EDGE.right, height: height - EDGE.top - (last ? EDGE.bottom : 4) };
+    const below = last ? EDGE.bottom : 12;
+    const height = HEIGHT + below;
+    const frame = { x: EDGE.left, y: EDGE.top, width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top };
     const { x, y } = plot(frame, this.data, low, high);
     const svg = drawn("svg", { width, height, role: "img", "aria-label": title });
     svg.append(drawn("text", { x: 0, y: 10, class: "title" }, title));
@@ -60,14 +61,15 @@ class Chart {
     if (last) for (const at of ticks(this.data.first + 1, this.data.last + 1, 9).filter(Number.isInteger)) svg.append(drawn("text", { x: x(at - 1), y: height - 5, class: "slice" }, `${at}`));
     const here = x(this.data.current);
     if (this.data.current >= this.data.first && this.data.current <= this.data.last) svg.append(drawn("line", { x1: here, x2: here, y1: frame.y - 4, y2: frame.y + frame.height, class: "here" }));
-    for (const { values, colour, name } of series) {
+    series.forEach(({ values, colour, name }, order) => {
+      const more = series.length - 1 - order; // where two lie on each other, both are seen
       const points = this.data.slices.map((k, i) => [k, values[i]]).filter(([, value]) => value !== null);
-      svg.append(drawn("polyline", { points: points.map(([k, value]) => `${x(k)},${y(value)}`).join(" "), class: "line", stroke: colour }));
+      svg.append(drawn("polyline", { points: points.map(([k, value]) => `${x(k)},${y(value)}`).join(" "), class: "line", stroke: colour, "stroke-width": 1.5 + 2.5 * more }));
       for (const [k, value] of points) {
         const tip = drawn("title", {}, `slice ${k + 1}, ${name}: ${+value.toPrecision(4)}${unit}`);
-        svg.append(drawn("circle", { cx: x(k), cy: y(value), r: k === this.data.current ? 5 : 3, fill: colour }, tip));
+        svg.append(drawn("circle", { cx: x(k), cy: y(value), r: (k === this.data.current ? 5 : 2.5) + 2 * more, fill: colour }, tip));
       }
-    }
+    });
     svg.addEventListener("click", (event) => {
       this.root.focus({ preventScroll: true });
       this.go(nearest(this.data.slices, frame, this.data, event.clientX - svg.getBoundingClientRect().left));

@@ -7,7 +7,7 @@ const OUTSIDE = "#d55e00";
 
 /** A mask made ready to draw: its outline, and its area as a canvas in its colour. */
 export function prepared(layer, width, height) {
-  const style = { colour: layer.colour, always: layer.filled, strong: layer.strong };
+  const style = { colour: layer.colour, always: layer.filled, strong: layer.strong, dash: layer.dashed ? [7, 7] : [] };
   const bounds = boundsOfRuns(layer.runs, width);
   const path = new Path2D();
   if (!bounds) return { area: null, path, ...style };
@@ -46,11 +46,11 @@ function masks(pen, t, layers, grid, image, style, faded) {
     pen.drawImage(area, t.tx + bounds.x * wide, t.ty + bounds.y * high, bounds.width * wide, bounds.height * high);
   }
   pen.globalAlpha = faded ? 0.4 : 1;
-  for (const { path, colour, always } of layers) {
+  for (const { path, colour, always, dash } of layers) {
     if (always) continue;
     const placed = new Path2D();
     placed.addPath(path, matrix);
-    stroke(pen, placed, colour, 2);
+    stroke(pen, placed, colour, 2, dash);
   }
   pen.globalAlpha = 1;
 }
