@@ -17,6 +17,9 @@ from dfqsam.segment import Stop
 
 Bits = NDArray[np.uint8]
 
+# Least intersection over union of a box and an object's box for the one to correct the other; neighbours touch.
+SAME = 0.1
+
 
 @dataclass(frozen=True)
 class Start:
@@ -158,7 +161,7 @@ def labels_of(stack: Stack | None, k: int, targets: Sequence[Target]) -> list[in
     """Which object each prompt on slice ``k`` is of.
 
     On a slice where propagation began, and without any, the first is object 1 and so on. Elsewhere a box corrects the
-    propagated object that it lies on most; one that lies on none is a new object.
+    propagated object that it lies on most; one that lies on none, or hardly touches it, is a new object.
     """
     begun = [] if stack is None else [start.label for start in stack.starts if start.k == k]
     if stack is None or begun:
@@ -175,7 +178,7 @@ def labels_of(stack: Stack | None, k: int, targets: Sequence[Target]) -> list[in
     ]
     found: dict[int, int] = {}
     for score, i, label in sorted(scores, reverse=True):
-        if score > 0 and -i not in found and label not in found.values():
+        if score >= SAME and -i not in found and label not in found.values():
             found[-i] = label
     known = max((start.label for start in stack.starts), default=0)
     taken = {*found.values(), *masks}
