@@ -38,8 +38,10 @@ def _read(name: str) -> str:
 
 @cache
 def script(one: Component = PICTURE) -> str:
-    """The parts as one module, each without its imports of the ones before it."""
-    return "\n".join(re.sub(r"^import .*\n", "", _read(f"{part}.mjs"), flags=re.MULTILINE) for part in one.parts)
+    """The parts as one module, each without its imports of the ones before it; Streamlit sends it again with every
+    answer, so lines of comment and indentation stay behind."""
+    text = "\n".join(_read(f"{part}.mjs") for part in one.parts)
+    return re.sub(r"^(import .*|\s*//.*|\s*/\*\*[\s\S]*?\*/|\s*)\n|^[ \t]+", "", text, flags=re.MULTILINE)
 
 
 @cache
