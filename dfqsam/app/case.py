@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +12,22 @@ from dfqsam import judgement
 from dfqsam.app import compare
 from dfqsam.app.compare import Pair
 from dfqsam.app.models import Answer, Choice
-from dfqsam.app.prompts import Prompts, Target
+from dfqsam.app.prompts import Target
 from dfqsam.app.session import Work
 from dfqsam.errors import InputError
 from dfqsam.imaging import Plane, View, Window
 
 
-def prompt_kind(targets: Sequence[Target]) -> str:
-    """The word that the store has for these prompts.
+def prompt_kind(targets: Sequence[Target | None]) -> str:
+    """The word that the store has for these prompts; None for an object that came from another slice.
 
     >>> prompt_kind([Target((0, 0, 5, 5)), Target((1, 1, 3, 3), ((2, 2, 1),))])
     'box+point'
     """
-    boxes = any(target.box is not None for target in targets)
-    points = any(target.points for target in targets)
+    if None in targets:
+        return "propagated"
+    boxes = any(target is not None and target.box is not None for target in targets)
+    points = any(target is not None and target.points for target in targets)
     return "box+point" if boxes and points else "point" if points else "box"
 
 
@@ -43,7 +45,10 @@ class Case:
         plane: that is shown.
         k: the slice, from 0 on as the view of that plane counts.
         picture: H x W x 3 uint8, as the models saw it through ``window``.
-        pairs: of the objects in ``drawn``, in their order; none before anything was drawn.
+        pairs: of the objects on the slice; none before anything was drawn.
+        targets: what was drawn for each of them, None for one that was propagated from another slice.
+        labels: the number of each.
+        selected: index of the one whose figures are shown.
     """
 
     work: Work
@@ -52,8 +57,35 @@ class Case:
     k: int
     window: Window | None
     picture: NDArray[np.uint8]
-    drawn: Prompts
     pairs: Sequence[Pair]
+    targets: Sequence[Target | None]
+    labels: Sequence[int]
+    selected: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        work: Work,
+        choice: Choice,
+        k: int,
+        window: Window | None,
+        picture: NDArray[np.uint8],
+        objects: Mapping[int, Pair],
+        targets: Mapping[int, Target],
+        selected: int = -1,
+    ) -> Case:
+        """The case of a slice of the plane that is shown.
+
+        Args:
+            objects: masks by the object's number.
+            targets: what was drawn on this slice, by the object's number, in the order in which it was drawn.
+            selected: index of one of them, -1 for the last.
+        """
+        labels = list(objects)
+        drawn = [label for label in targets if label in objects]
+        at = labels.index(drawn[selected if selected < len(drawn) else -1]) if drawn else 0
+        found = [targets.get(label) for label in labels]
+        return cls(work, choice, work.plane, k, window, picture, list(objects.values()), found, labels, at)
 
     @property
     def view(self) -> View:
@@ -64,11 +96,6 @@ class Case:
     def comparable(self) -> bool:
         """Whether there are masks of both models."""
         return bool(self.pairs) and all(pair.full is not None for pair in self.pairs)
-
-    @property
-    def selected(self) -> int:
-        """Index of the object whose figures are shown."""
-        return max(self.drawn.selected, 0)
 
     def pair(self) -> Pair:
         """All objects as one.
@@ -112,7 +139,7 @@ class Case:
             full=self.choice.full.bundle.sha256,
             quantized=self.choice.bundle.sha256,
             profile=self.choice.bundle.manifest.profile,
-            prompt=prompt_kind(self.drawn.targets),
+            prompt=prompt_kind(self.targets),
         )
 
 

@@ -33,10 +33,10 @@ def segment(choice: Choice, picture: NDArray[np.uint8], target: Target) -> Pair:
 
 
 def prepare(choice: Choice, picture: NDArray[np.uint8]) -> None:
-    """Encode a picture with both models, for prompts to come."""
-    choice.quantized.embedding(picture)
+    """Encode a picture with both models, for prompts to come; those who wait for a mask go first."""
+    choice.quantized.embedding(picture, urgent=False)
     if choice.full is not None:
-        choice.full.embedding(picture)
+        choice.full.embedding(picture, urgent=False)
 
 
 @dataclass(frozen=True)

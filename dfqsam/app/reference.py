@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.app.compare import Pair
-from dfqsam.app.display import reduced_mask, runs
+from dfqsam.app.display import layer
 from dfqsam.evaluate.metrics import dice
 from dfqsam.imaging import View, Volume, read_uploaded_mask
 from dfqsam.runtime.overlay import YELLOW
@@ -63,7 +63,7 @@ def agreement(mask: NDArray[np.bool_], pair: Pair) -> tuple[float | None, float 
 
 def drawn(panels: Sequence[dict[str, Any]], mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """The panels of :func:`dfqsam.app.display.panels` with the reference's outline in those that take prompts."""
-    outline = {"runs": runs(reduced_mask(mask)), "colour": COLOUR, "filled": False, "strong": False, "line": True}
+    outline = layer(mask, COLOUR, dashed=True) | {"line": True}
     made = []
     for panel in panels:
         if panel["prompts"]:

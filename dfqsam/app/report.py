@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -60,7 +61,7 @@ def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.boo
 def _prompted(base: NDArray[np.uint8], case: Case) -> NDArray[np.uint8]:
     """The picture with boxes and points in it."""
     down, right = base.shape[0] / case.picture.shape[0], base.shape[1] / case.picture.shape[1]
-    for target in case.drawn.targets:
+    for target in filter(None, case.targets):
         if target.box is not None:
             x0, y0, x1, y1 = target.box
             base = overlay.draw_box(base, (x0 * right, y0 * down, x1 * right, y1 * down), (255, 255, 255))
@@ -89,7 +90,9 @@ def pictures(case: Case) -> list[tuple[str, bytes]]:
     return [("Full precision", _png(first)), *made, (words, _png(apart))]
 
 
-def _prompt(target: Target) -> str:
+def _prompt(target: Target | None) -> str:
+    if target is None:
+        return "propagated from another slice"
     parts = []
     if target.box is not None:
         x0, y0, x1, y1 = target.box
@@ -101,7 +104,7 @@ def _prompt(target: Target) -> str:
 
 def _objects(case: Case) -> str:
     rows = []
-    for number, (target, pair) in enumerate(zip(case.drawn.targets, case.pairs, strict=True), start=1):
+    for number, target, pair in zip(case.labels, case.targets, case.pairs, strict=True):
         one = figures(case.work.volume, case.view, pair)
         dice = NONE if one.dice is None else f"{one.dice:.3f}"
         distance = NONE if one.hd95 is None else f"{one.hd95:.2f} {one.unit}"
@@ -148,6 +151,8 @@ def _models(case: Case) -> list[tuple[str, str]]:
 
 
 def _speed(size: str, decoder: float, encoder: float) -> str:
+    if math.isnan(decoder) or math.isnan(encoder):  # of a propagated mask nobody took the time
+        return size
     return f"{size}; {cards.milliseconds(decoder)} the masks and {cards.milliseconds(encoder)} the slice"
 
 

@@ -11,6 +11,7 @@ from dfqsam.app import blinded, display, records, who
 from dfqsam.app.case import Case
 from dfqsam.app.judge import when
 from dfqsam.app.records import Records
+from dfqsam.app.session import Work
 from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
 from dfqsam.judgement import Draw, Figures, Stored
@@ -45,6 +46,12 @@ def _named() -> dict[tuple[int, str, int], tuple[Draw, Stored] | None]:
     return st.session_state.setdefault("named", {})
 
 
+def all_named(work: Work) -> None:
+    """Take note that masks of all slices were shown with names, as in three planes."""
+    if work.stacks or any(one.targets for one in work.prompts.values()):
+        st.session_state.setdefault("all named", set()).add(work.number)
+
+
 def ballot(case: Case) -> Ballot:
     """Where this slice stands; draws sides when its first masks are there, before anybody has seen them.
 
@@ -62,6 +69,8 @@ def ballot(case: Case) -> Ballot:
         return Ballot(
             problem="This slice was shown with names before, so a vote on it would not be blind; take another."
         )
+    if case.work.number in st.session_state.get("all named", ()):
+        return Ballot(problem="All slices were shown with names, so a vote would not be blind; open another study.")
     kept = records.shared(current().judgements)
     if case.choice.full is None or not kept.on:
         return Ballot(problem="A blinded vote needs a bundle with its full-precision model, and a store of judgements.")

@@ -76,10 +76,10 @@ class Visitor:
         found = self.page.locator(".dq").evaluate("root => ({...root.dataset})")
         return {name: found[name] if name == "epoch" else json.loads(found[name]) for name in found}
 
-    def settled(self, change: int | None = None, epoch: str | None = None) -> dict[str, Any]:
+    def settled(self, change: int | None = None, epoch: str | None = None, seconds: int = 20) -> dict[str, Any]:
         """Wait until what was drawn is answered (the given change, on the given slice)."""
         self.page.locator(".dq canvas").first.wait_for()
-        for _ in range(400):
+        for _ in range(20 * seconds):
             if self.page.locator(".dq[data-answered]").count():
                 state = self.state()
                 right = (change is None or state["revision"] == change) and (epoch is None or state["epoch"] == epoch)

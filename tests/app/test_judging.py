@@ -47,7 +47,10 @@ def case_of(choice, *boxes, k: int = 1, volume: Volume | None = None) -> Case:
     work.take(sent)
     picture = work.volume.picture(k, work.view)
     pairs = work.answers(choice, k, picture, None)
-    return Case(work, choice, work.plane, k, None, picture, work.drawn(k), pairs)
+    drawn = work.drawn(k)
+    numbers = range(1, len(boxes) + 1)
+    objects, targets = (dict(zip(numbers, found, strict=True)) for found in (pairs, drawn.targets))
+    return Case.of(work, choice, k, None, picture, objects, targets, drawn.selected)
 
 
 def test_all_objects_of_a_slice_are_judged_as_one(choice):
@@ -97,6 +100,7 @@ def test_a_study_is_named_by_its_uid_or_by_its_voxels():
 def test_kinds_of_prompts_have_the_words_of_the_store():
     box, point = Target((0, 0, 5, 5)), Target(None, ((1, 1, 1),))
     assert [prompt_kind(one) for one in ([box], [point], [box, point])] == ["box", "point", "box+point"]
+    assert prompt_kind([box, None]) == prompt_kind([None]) == "propagated"
 
 
 def test_the_same_case_is_the_same_slice_and_models_by_anybody():
