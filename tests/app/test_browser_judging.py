@@ -379,3 +379,45 @@ def test_an_altered_store_is_shown_with_the_broken_entry(visit, home, tmp_path):
     visitor.page.get_by_role("button", name="Check again").click()
     visitor.page.get_by_text("The store was altered. Entry 2 does not match its hash").wait_for()
     visitor.shot("altered")
+
+
+def test_propagated_masks_are_voted_on_blind_and_not_after_three_planes(visit, home, tmp_path):
+    visitor = visit()
+    page = visitor.page
+    opened(visitor, study(tmp_path, 61), "Finn")
+    drawn(visitor)
+    page.get_by_role("button", name="Propagate").click()
+    page.get_by_text("How far each object was followed").wait_for(timeout=60_000)
+    page.get_by_test_id("stMain").evaluate("page => page.scrollTo(0, 0)")
+    page.get_by_text("Blinded vote", exact=True).click()
+    page.get_by_text("shown with names before").wait_for()
+    page.wait_for_timeout(500)
+    start = len(visitor.received)
+    next_slice(visitor)
+    page.get_by_role("button", name="No difference").wait_for()
+    assert leaks(visitor, start) == []
+    assert page.get_by_role("button", name="Propagate").count() == 0
+    page.get_by_role("button", name="No difference").click()
+    page.get_by_text("You saw no difference").wait_for()
+    last = entries(home, "judgement")[-1]
+    assert (last["prompt"], last["slice"], last["choice"]) == ("propagated", 3, "equal")
+    assert "nan" not in page.locator("body").inner_text()
+    report = visitor_report(visitor, tmp_path)
+    assert "propagated from another slice" in report
+    assert ">nan" not in report
+    page.get_by_text("Three planes", exact=True).click()
+    page.locator(".dq canvas").first.wait_for()
+    page.wait_for_timeout(500)
+    page.get_by_text("Compare", exact=True).click()
+    page.get_by_text("Blinded vote", exact=True).click()
+    page.get_by_text("blinded vote · bundle").wait_for()
+    next_slice(visitor)
+    page.get_by_text("All slices were shown with names").wait_for()
+
+
+def visitor_report(visitor: Visitor, folder: Path) -> str:
+    """Leaves the blinded vote, and takes the report of the slice."""
+    visitor.page.get_by_test_id("stMain").evaluate("page => page.scrollTo(0, 0)")
+    visitor.page.get_by_text("Blinded vote", exact=True).click()
+    visitor.page.get_by_role("button", name="Report").wait_for()
+    return visitor.download(folder, "Report").read_text()
