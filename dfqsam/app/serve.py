@@ -113,5 +113,7 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501, name
     flags = prepare(settings, address, port, name)
     # The first visitor finds the samples drawn.
     Thread(target=lambda: [draw() for _, draw in SAMPLES.values()], name="dfqsam-samples", daemon=True).start()
+    if settings.judgements is not None:
+        print(f"Judgements are kept in {settings.judgements}", file=sys.stderr)
     print(f"The viewer runs at http://{'localhost' if address == '127.0.0.1' else address}:{port}", file=sys.stderr)
     bootstrap.run(str(MAIN), False, [], flags)

@@ -176,8 +176,8 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
     k = _slice(work)
     picture = work.volume.picture(k, work.view, window)
-    # So that the first box on this slice is answered without waiting for the encoders.
-    ahead.ask(f"{work.number} {id(work)}", lambda: prepare(choice, picture))
+    # So that the first box on this slice is answered without waiting for the encoders, or for a hash of the voxels.
+    ahead.ask(f"{work.number} {id(work)}", lambda: (prepare(choice, picture), work.study))
     case = None
     if shown != volume_page.COMPARE:
         vote.all_named(work)

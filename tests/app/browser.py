@@ -104,6 +104,15 @@ class Visitor:
         mouse.move(x1, y1)
         mouse.up()
 
+    def choose(self, label: str, option: str | None = None) -> None:
+        """Take an option of a list, the last one where none is named."""
+        field = self.page.get_by_role("combobox", name=label)
+        field.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(400)  # a list closes when the page scrolls
+        field.click()
+        options = self.page.get_by_role("option")
+        (options.last if option is None else self.page.get_by_role("option", name=option)).click()
+
     def upload(self, *files: Path) -> None:
         self.page.locator("input[type=file]").set_input_files([str(file) for file in files])
         self.page.locator(".dq canvas").first.wait_for()

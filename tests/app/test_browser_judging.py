@@ -91,14 +91,6 @@ def next_slice(visitor: Visitor) -> None:
     visitor.settled(0, f"{number}/{plane}/{int(k) + 1}")
 
 
-def choose(visitor: Visitor, label: str, option: str) -> None:
-    field = visitor.page.get_by_role("combobox", name=label)
-    field.scroll_into_view_if_needed()
-    visitor.page.wait_for_timeout(400)  # a list closes when the page scrolls
-    field.click()
-    visitor.page.get_by_role("option", name=option).click()
-
-
 def review(visitor: Visitor) -> None:
     visitor.page.get_by_role("button", name="Review judgements").click()
     visitor.page.get_by_text("Review of judgements").wait_for()
@@ -130,7 +122,7 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     page.get_by_text("Accepted. Stored as entry 2").first.wait_for()
     # A rejection needs a reason.
     assert page.get_by_role("button", name="Reject").is_disabled()
-    choose(visitor, "Reason to reject", REASONS["other"])
+    visitor.choose("Reason to reject", REASONS["other"])
     page.get_by_label("Code of your own list").fill("b12")
     page.get_by_label("Code of your own list").press("Enter")
     page.wait_for_timeout(400)
@@ -143,7 +135,7 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     opened(other, path, "Bernd")
     drawn(other)
     other.page.get_by_text("Another person has judged this slice too").wait_for()
-    choose(other, "Reason to reject", REASONS["leak"])
+    other.choose("Reason to reject", REASONS["leak"])
     other.page.wait_for_timeout(300)
     other.page.get_by_role("button", name="Reject").click()
     other.page.get_by_text("Stored as entry 4").first.wait_for()
@@ -164,9 +156,9 @@ def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, 
     assert rows[0]["judgement of this slice"] == "3"
     assert rows[1]["judgement of this slice"] == "2 (no. 2 of this judge)"
     assert rows[1]["reason or vote"] == f"{REASONS['other']}, B12"
-    choose(visitor, "Judge", "(you)")
+    visitor.choose("Judge", "(you)")
     visitor.page.get_by_role("button", name="Download 2 as CSV").wait_for()
-    choose(visitor, "Verdict", "rejected")
+    visitor.choose("Verdict", "rejected")
     visitor.page.get_by_role("button", name="Download 1 as CSV").wait_for()
     file = visitor.download(tmp_path, "Download 1 as CSV")
     (line,) = csv.DictReader(file.read_text().splitlines())

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.app.browser import CHROMIUM, MISSING, Visitor, viewer
-from tests.app.test_browser_judging import choose, leaks, next_slice, review, table
+from tests.app.test_browser_judging import leaks, next_slice, review, table
 from tests.full_precision import shipped_with_full_precision
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
@@ -34,7 +34,7 @@ def test_a_clinician_judges_and_votes_and_the_pages_are_kept(browser, address, t
     visitor.settled(1)
     page.get_by_role("button", name="Accept").click()
     page.get_by_text("Accepted. Stored as entry").first.wait_for()
-    choose(visitor, "Reason to reject", "The outline is in the wrong place")
+    visitor.choose("Reason to reject", "The outline is in the wrong place")
     page.wait_for_timeout(400)
     page.get_by_role("button", name="Reject").click()
     page.get_by_text("Judged again").wait_for()
