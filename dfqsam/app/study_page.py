@@ -26,7 +26,9 @@ _picture = volume_page.registered(PICTURE)
 
 
 def _close() -> None:
-    st.session_state.pop("work", None)
+    work: Work | None = st.session_state.pop("work", None)
+    if work is not None:
+        work.close()
 
 
 def _windows(volume: Volume) -> dict[str, Window]:
