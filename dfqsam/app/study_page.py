@@ -10,7 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dfqsam.app import cards, display, save, volume_page, whole
-from dfqsam.app.compare import figures, prepare
+from dfqsam.app.compare import figures, preparations
 from dfqsam.app.component import PICTURE
 from dfqsam.app.models import Ahead, Choice
 from dfqsam.app.sent import Sent
@@ -160,7 +160,7 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     k = _slice(work)
     picture = work.volume.picture(k, work.view, window)
     # So that the first box on this slice is answered without waiting for the encoders.
-    ahead.ask(f"{work.number} {id(work)}", lambda: prepare(choice, picture))
+    ahead.ask(f"{work.number} {id(work)}", *preparations(choice, picture))
     if shown == volume_page.THREE:
         volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
     elif shown == volume_page.SOLID:
