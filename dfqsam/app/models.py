@@ -185,14 +185,14 @@ class Ahead:
     """Work done ahead in one background thread: of each session only what it asked for last, and never twice."""
 
     def __init__(self) -> None:
-        self._wanted: dict[str, Callable[[], object]] = {}
+        self._wanted: dict[str, tuple[Callable[[], object], ...]] = {}
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="dfqsam-ahead", daemon=True).start()
 
-    def ask(self, session: str, work: Callable[[], object]) -> None:
-        """Do ``work`` soon, in place of what this session asked for before and has not begun."""
+    def ask(self, session: str, *steps: Callable[[], object]) -> None:
+        """Do ``steps`` soon, in place of what this session asked for before; of that, a step that has begun is done."""
         with self._changed:
-            self._wanted[session] = work
+            self._wanted[session] = steps
             self._changed.notify()
 
     def _work(self) -> None:
@@ -200,11 +200,15 @@ class Ahead:
             with self._changed:
                 while not self._wanted:
                     self._changed.wait()
-                work = self._wanted.pop(next(iter(self._wanted)))
-            try:
-                work()
-            except Exception:  # the session meets the same error when it needs the result, and shows it
-                continue
+                session = next(iter(self._wanted))
+                steps = self._wanted.pop(session)
+            for step in steps:
+                if session in self._wanted:
+                    break
+                try:
+                    step()
+                except Exception:  # the session meets the same error when it needs the result, and shows it
+                    break
 
 
 _lock = threading.Lock()

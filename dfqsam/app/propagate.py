@@ -110,6 +110,8 @@ class Job:
     @property
     def words(self) -> str:
         """Where it is, for people."""
+        if self._stop.is_set():
+            return "stopping after this slice"
         return "encoding the first slice" if self._at is None else f"slice {self._at + 1} of {self._view.count}"
 
     def _run(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from dfqsam.errors import InputError
 from dfqsam.imaging import Plane, View, Volume, Window
 
 Place = tuple[str, int]  # plane and slice
+T = TypeVar("T")
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Work:
     stacks: dict[tuple[str, Plane], Stack] = field(default_factory=dict)  # by bundle and plane
     job: Job | None = None
     trouble: str = ""  # why the last propagation failed
+    kept: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)  # by name: what it was made from, and it
     _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)
     _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)
 
@@ -93,6 +95,17 @@ class Work:
         self.job, self.trouble = job, ""
         weakref.finalize(self, job.stop, False)
         job.start()
+
+    def made(self, name: str, source: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made anew only where ``source`` is another than the last time; one of each name."""
+        if name not in self.kept or self.kept[name][0] != source:
+            self.kept[name] = source, make()
+        return self.kept[name][1]
+
+    def close(self) -> None:
+        """End what runs for it."""
+        if self.job is not None:
+            self.job.stop(keep=False)
 
     def finish(self) -> None:
         """Take what came of the propagation that has ended."""

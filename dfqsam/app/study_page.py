@@ -23,7 +23,7 @@ from dfqsam.app import (
     whole,
 )
 from dfqsam.app.case import Case
-from dfqsam.app.compare import figures, prepare
+from dfqsam.app.compare import figures, preparations
 from dfqsam.app.component import PICTURE
 from dfqsam.app.models import Ahead, Choice
 from dfqsam.app.sent import Sent
@@ -39,7 +39,9 @@ _picture = volume_page.registered(PICTURE)
 
 
 def _close() -> None:
-    st.session_state.pop("work", None)
+    work: Work | None = st.session_state.pop("work", None)
+    if work is not None:
+        work.close()
 
 
 def _windows(volume: Volume) -> dict[str, Window]:
@@ -177,7 +179,7 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     k = _slice(work)
     picture = work.volume.picture(k, work.view, window)
     # So that the first box on this slice is answered without waiting for the encoders, or for a hash of the voxels.
-    ahead.ask(f"{work.number} {id(work)}", lambda: (prepare(choice, picture), work.study))
+    ahead.ask(f"{work.number} {id(work)}", *preparations(choice, picture), lambda: work.study)
     case = None
     if shown != volume_page.COMPARE:
         vote.all_named(work)

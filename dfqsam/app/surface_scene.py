@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,6 @@ def surface_scene(volume: Volume, masks: NDArray[np.uint8], has_full: bool, stud
         "patient": volume.affine is not None,
         "unit": unit,
         "study": study,
-        "key": str(hash((study, masks.tobytes()))),
+        "key": hashlib.blake2b(repr(panels).encode(), digest_size=16).hexdigest(),
         "hint": HINT,
     }

@@ -42,13 +42,8 @@ def switch(work: Work) -> str:
 
 
 def _masks(work: Work, choice: Choice, window: Window | None) -> NDArray[np.uint8]:
-    """As :func:`whole.bits`, made anew only where something has changed; one for each session."""
-    now = whole.state(work, choice, window)
-    kept = st.session_state.get("volume masks")
-    if kept is None or kept[0] != now:
-        kept = now, whole.bits(work, choice, window)
-        st.session_state["volume masks"] = kept
-    return kept[1]
+    """As :func:`whole.bits`, made anew only where something has changed."""
+    return work.made("masks", whole.state(work, choice, window), lambda: whole.bits(work, choice, window))
 
 
 def _cursor(work: Work, masks: NDArray[np.uint8], k: int) -> orthogonal.Voxel:
@@ -102,17 +97,16 @@ def planes(work: Work, choice: Choice, window: Window | None, k: int, go: Go) ->
 
 def surface(work: Work, choice: Choice, window: Window | None) -> None:
     """The masks of all slices as solids."""
-    now = whole.state(work, choice, window)
-    kept = st.session_state.get("volume surface")
-    if kept is None or kept[0] != now:
+
+    def make() -> dict[str, Any] | None:
         with st.spinner("Making the surfaces …"):
-            made = surface_scene(work.volume, _masks(work, choice, window), choice.full is not None, str(work.number))
-        kept = now, made
-        st.session_state["volume surface"] = kept
-    if kept[1] is None:
+            return surface_scene(work.volume, _masks(work, choice, window), choice.full is not None, str(work.number))
+
+    scene = work.made("surface", whole.state(work, choice, window), make)
+    if scene is None:
         st.info("There is no mask yet: draw a box, then propagate it.", icon=":material/info:")
         return
-    _surface(key=f"surface {work.number}", data=kept[1])
+    _surface(key=f"surface {work.number}", data=scene)
 
 
 def _begin(work: Work, choice: Choice, window: Window | None) -> None:

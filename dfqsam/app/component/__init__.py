@@ -22,7 +22,7 @@ _PANEL = '<div class="dq"></div>'
 PICTURE = Component(
     "dfqsam_picture",
     _PANEL,
-    ("geometry", "elements", "kept", "drawing", "toolbar", "keys", "pointer", "picture"),
+    ("asked", "geometry", "elements", "kept", "drawing", "toolbar", "keys", "pointer", "picture"),
 )
 PLANES = Component("dfqsam_planes", _PANEL, ("geometry", "elements", "kept", "keys", "drawing", "planes"))
 SURFACE = Component("dfqsam_surface", _PANEL, ("geometry", "elements", "drawing", "solid", "surface"))

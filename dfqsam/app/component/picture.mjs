@@ -1,4 +1,5 @@
 // The picture component: panels in step, prompts drawn on them with mouse and keys, and what became of it for Python.
+import { Asked } from "./asked.mjs";
 import { draw, prepared } from "./drawing.mjs";
 import { element } from "./elements.mjs";
 import { held, transform, wheelSteps, whole, without, zoomAt } from "./geometry.mjs";
@@ -33,10 +34,13 @@ class Picture {
     if (data.epoch !== this.epoch) {
       // Another slice or study: what Python keeps of it counts. On the same one, what is drawn here is ahead of Python.
       const sameSize = this.image && this.image.width === data.width && this.image.height === data.height;
-      this.epoch = data.epoch;
+      const plane = data.epoch.split("/").slice(0, 2).join("/");
+      if (plane !== this.plane) this.asked = new Asked();
+      Object.assign(this, { epoch: data.epoch, plane });
       this.prompts = { objects: structuredClone(data.prompts.objects), selected: data.prompts.objects.length - 1 };
       this.revision = data.prompts.revision;
       Object.assign(this, { past: [], drag: null });
+      this.asked.seen(data.slice.index);
       if (!sameSize) this.view = null;
     }
     this.image = { width: data.width, height: data.height, aspect: data.aspect };
@@ -149,15 +153,13 @@ class Picture {
   go(steps) {
     const { slice } = this.data;
     if (!slice || slice.count < 2) return;
-    const from = this.wanted ?? slice.index;
-    this.wanted = Math.min(Math.max(from + steps, 0), slice.count - 1);
+    this.asked.want(Math.min(Math.max(this.asked.current + steps, 0), slice.count - 1));
     const label = this.bar.querySelector(".slice");
-    if (label) label.textContent = `slice ${this.wanted + 1} of ${slice.count}`;
+    if (label) label.textContent = `slice ${this.asked.current + 1} of ${slice.count}`;
     clearTimeout(this.resting);
     this.resting = setTimeout(() => {
-      const index = this.wanted;
-      this.wanted = null;
-      if (index !== this.data.slice.index) this.event({ index, epoch: this.epoch });
+      const index = this.asked.tell();
+      if (index !== null) this.event({ index, epoch: this.epoch });
     }, 70);
   }
   wheel(event) {

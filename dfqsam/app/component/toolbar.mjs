@@ -23,7 +23,7 @@ export function fillBar(picture) {
   const modes = [mode("box", "Box", "draw a box (B)"), mode("positive", "Click +", "inside the object (P)"), mode("negative", "Click −", "outside the object (N)"), gap()];
   const slices = data.slice && data.slice.count > 1;
   const steps = slices
-    ? [act("previous", "‹", "previous slice (↑)", () => picture.go(-1)), element("span", { className: "slice", textContent: `slice ${data.slice.index + 1} of ${data.slice.count}` }), act("next", "›", "next slice (↓)", () => picture.go(1)), gap()]
+    ? [act("previous", "‹", "previous slice (↑)", () => picture.go(-1)), element("span", { className: "slice", textContent: `slice ${picture.asked.current + 1} of ${data.slice.count}` }), act("next", "›", "next slice (↓)", () => picture.go(1)), gap()]
     : [];
   const none = { disabled: !picture.prompts.objects.length };
   picture.bar.replaceChildren(
