@@ -161,13 +161,15 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     picture = work.volume.picture(k, work.view, window)
     # So that the first box on this slice is answered without waiting for the encoders.
     ahead.ask(f"{work.number} {id(work)}", *preparations(choice, picture))
-    if shown == volume_page.THREE:
-        volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
-    elif shown == volume_page.SOLID:
-        volume_page.surface(work, choice, window)
-    else:
-        _panels(work, choice, window, k, picture)
-    volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
+    with st.container():
+        if shown == volume_page.THREE:
+            volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
+        elif shown == volume_page.SOLID:
+            volume_page.surface(work, choice, window)
+        else:
+            _panels(work, choice, window, k, picture)
+    with st.container():
+        volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
     _save(work, choice, window, k)
 
 
@@ -218,7 +220,8 @@ def show(work: Work, choice: Choice, ahead: Ahead) -> None:
     st.markdown(f"**{_escaped(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
     for note in work.volume.notes:
         st.caption(note)
-    volume_page.running(work)
+    with st.container():  # a place of its own, so that what follows does not move as the bar comes and goes
+        volume_page.running(work)
     _compare(work, choice, ahead)
 
 
