@@ -183,15 +183,17 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     case = None
     if shown != volume_page.COMPARE:
         vote.all_named(work)
-    if shown == volume_page.THREE:
-        volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
-    elif shown == volume_page.SOLID:
-        volume_page.surface(work, choice, window)
-    else:
-        case = _panels(work, choice, window, k, picture)
+    with st.container():
+        if shown == volume_page.THREE:
+            volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
+        elif shown == volume_page.SOLID:
+            volume_page.surface(work, choice, window)
+        else:
+            case = _panels(work, choice, window, k, picture)
     if who.blinded():  # what is known of all slices, and their files, would tell before their vote
         return
-    volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
+    with st.container():
+        volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
     _save(work, choice, window, k, case)
 
 
@@ -249,5 +251,6 @@ def show(work: Work, choice: Choice, ahead: Ahead) -> None:
     st.markdown(f"**{cards.plain(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
     for note in work.volume.notes:
         st.caption(note)
-    volume_page.running(work)
+    with st.container():  # a place of its own, so that what follows does not move as the bar comes and goes
+        volume_page.running(work)
     _compare(work, choice, ahead)

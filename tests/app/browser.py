@@ -64,7 +64,7 @@ class Visitor:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.page.goto(address)
         self.page.get_by_role("button", name="Open the ultrasound").wait_for()
 
@@ -133,6 +133,8 @@ class Visitor:
 
     def download(self, folder: Path, button: str = "Download") -> Path:
         """Press the button; the file that comes."""
+        # A button whose page is still being drawn would give what was there before.
+        self.page.locator("[data-test-script-state=notRunning]").wait_for()
         with self.page.expect_download() as coming:
             self.page.get_by_role("button", name=button).click()
         path = folder / coming.value.suggested_filename
