@@ -175,7 +175,8 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case 
 @st.fragment
 def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     window: Window | None = st.session_state["shown window"]
-    shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
+    with st.container():  # is there in a blinded vote too, so that the picture stays where it is
+        shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
     k = _slice(work)
     picture = work.volume.picture(k, work.view, window)
     # So that the first box on this slice is answered without waiting for the encoders, or for a hash of the voxels.

@@ -86,6 +86,8 @@ def drawn(visitor: Visitor) -> None:
 
 
 def next_slice(visitor: Visitor) -> None:
+    visitor.page.locator("[data-test-script-state=notRunning]").wait_for()
+    visitor.page.wait_for_timeout(300)
     number, plane, k = visitor.state()["epoch"].split("/")
     visitor.page.locator(".dq").press("ArrowDown")
     visitor.settled(0, f"{number}/{plane}/{int(k) + 1}")
