@@ -84,7 +84,7 @@ class Visitor:
                 state = self.state()
                 right = (change is None or state["revision"] == change) and (epoch is None or state["epoch"] == epoch)
                 if right and state["revision"] == state["answered"]:
-                    self.page.wait_for_timeout(150)  # the page below the component follows in the same message
+                    self.page.wait_for_timeout(600)  # the figures follow, on a busy machine in another message
                     return state
             self.page.wait_for_timeout(50)
         raise AssertionError(f"not answered: {self.state()}")
