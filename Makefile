@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slow fuzz lint asset table clean
+.PHONY: demo test test-slow viewer-load fuzz lint asset table clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "slow and not fuzz"
+
+# Five people in the viewer at once for three minutes.
+viewer-load: $(VENV)/.ready
+	$(BIN)/python -m pytest -s tests/app/test_browser_load.py
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest -m fuzz

@@ -20,6 +20,9 @@ def app(
         Path | None, typer.Option(help="A bundle with the full-precision graphs, for bundles that have none.")
     ] = None,
     studies: Annotated[Path | None, typer.Option(help="A folder on this machine whose studies may be opened.")] = None,
+    judgements: Annotated[
+        Path | None, typer.Option(help="A folder for what is judged; without one, dfqsam in your own data folder.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the browser finds it.")] = 8501,
     address: Annotated[
         str, typer.Option(help="To listen on. Anything but 127.0.0.1 needs a proxy with TLS and login in front.")
@@ -35,7 +38,8 @@ def app(
     for module in ("streamlit", "nibabel", "pydicom", "scipy"):
         if find_spec(module) is None:
             raise InputError(f"The viewer needs {module}; install it with: pip install 'dfqsam[app]'.")
+    from dfqsam.app.records import default_folder
     from dfqsam.app.serve import serve
     from dfqsam.app.settings import Settings
 
-    serve(Settings(tuple(bundle or ()), reference, studies), address, port, name)
+    serve(Settings(tuple(bundle or ()), reference, studies, judgements or default_folder()), address, port, name)

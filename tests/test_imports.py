@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "cli_segment": LEAVES | {"console", "segment", "runtime", "imaging", "assets"},
     "cli_evaluate": LEAVES | {"console", "evaluate", "audit", "bundle", "cli_trust"},
     "cli_judgement": LEAVES | {"console", "judgement"},
-    "app": LEAVES | {"app", "runtime", "imaging", "evaluate", "bundle", "assets", "sam.prompts"},
+    "app": LEAVES
+    | {"app", "segment", "runtime", "imaging", "evaluate", "bundle", "assets", "judgement", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
 }
 TORCH_FREE = (
@@ -76,11 +77,18 @@ STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
 BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
-EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "bench": {"matplotlib"}}
+EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scipy"}, "bench": {"matplotlib"}}
 
 
 # Of the viewer, only what draws the page knows Streamlit; models, masks, figures and prompts are tested without it.
-STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py"}
+STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py", "login.py", "who.py"} | {
+    "volume_page.py",
+    "judge.py",
+    "vote.py",
+    "reference_page.py",
+    "report_page.py",
+    "review_page.py",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -95,23 +96,40 @@ def cards(one: Figures, pair: Pair, choice: Choice) -> str:
     if one.full_area:
         change = f"{100 * (one.area / one.full_area - 1):+.1f} %".replace("+-", "-")
     made.append(_card("Area, quantized", area(one.area, one.unit), change))
-    if pair.full is not None:
+    timed = not math.isnan(pair.quantized.decoder)  # not so where propagation came from another slice
+    if timed and pair.full is not None:
         made.append(_time("Time, full precision", pair.full.encoder, pair.full.decoder))
-    made.append(_time("Time, quantized", pair.quantized.encoder, pair.quantized.decoder))
+    if timed:
+        made.append(_time("Time, quantized", pair.quantized.encoder, pair.quantized.decoder))
     size = megabytes(choice.quantized)
     made.append(_card("Model size", size, "" if choice.full is None else f"full: {megabytes(choice.full)}"))
     return f'{STYLE}<div class="dqf">{"".join(made)}</div>'
 
 
-def table(all_figures: Sequence[Figures], selected: int) -> str:
-    """A line for each of several objects; nothing for one."""
+def simple(values: Sequence[tuple[str, str]], below: str = "") -> str:
+    """Titles and values as cards; both are escaped."""
+    made = [_card(escape(title), escape(value), escape(below)) for title, value in values]
+    return f'{STYLE}<div class="dqf">{"".join(made)}</div>'
+
+
+def plain(text: str) -> str:
+    """A name as Markdown that means nothing but its letters.
+
+    >>> print(plain("a_b.nii"))
+    a\\_b\\.nii
+    """
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$&" else letter for letter in text)
+
+
+def table(all_figures: Sequence[Figures], selected: int, numbers: Sequence[int] | None = None) -> str:
+    """A line for each of several objects; nothing for one. ``numbers`` are the objects', 1 and so on by default."""
     if len(all_figures) < 2:
         return ""
     heads = ("object", "Dice", "HD95", "full precision", "quantized")
     lines = []
     for number, one in enumerate(all_figures):
         values = (
-            str(number + 1),
+            str(number + 1 if numbers is None else numbers[number]),
             NONE if one.dice is None else f"{one.dice:.3f}",
             _distance(one),
             area(one.full_area, one.unit),
@@ -122,9 +140,9 @@ def table(all_figures: Sequence[Figures], selected: int) -> str:
     return f'<table class="dqt"><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>{"".join(lines)}</table>'
 
 
-def understood(choice: Choice) -> str:
-    """Which prompts the model takes, and why no others: the sentence below the picture."""
-    title = choice.bundle.manifest.model.title
+def understood(choice: Choice, title: str | None = None) -> str:
+    """Which prompts the model takes, and why no others: the sentence below the picture. Its own title unless given."""
+    title = title or choice.bundle.manifest.model.title
     boxes, points = "box" in choice.prompts, "point" in choice.prompts
     if boxes and points:
         return "Drag a box around the object, or click inside (+) and outside (-) it."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +34,10 @@ def segment(choice: Choice, picture: NDArray[np.uint8], target: Target) -> Pair:
     return Pair(quantized, None if choice.full is None else choice.full.segment(picture, target))
 
 
-def prepare(choice: Choice, picture: NDArray[np.uint8]) -> None:
-    """Encode a picture with both models, for prompts to come."""
-    choice.quantized.embedding(picture)
-    if choice.full is not None:
-        choice.full.embedding(picture)
+def preparations(choice: Choice, picture: NDArray[np.uint8]) -> list[Callable[[], object]]:
+    """What encodes a picture for prompts to come, a step for each model; those who wait for a mask go first."""
+    models = [choice.quantized, *([] if choice.full is None else [choice.full])]
+    return [partial(model.embedding, picture, urgent=False) for model in models]
 
 
 @dataclass(frozen=True)

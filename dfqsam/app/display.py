@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfqsam.app.compare import Pair
 from dfqsam.app.prompts import Prompts
+from dfqsam.app.sent import Sent, key_of
 from dfqsam.imaging import View
 from dfqsam.runtime.overlay import GREEN, ORANGE, SKY_BLUE, Colour
 
@@ -76,8 +77,20 @@ def picture_url(picture: NDArray[np.uint8]) -> str:
     return _encoded(shown.tobytes(), shown.shape)
 
 
-def _layer(mask: NDArray[np.bool_], colour: str, filled: bool = False, strong: bool = False) -> dict[str, Any]:
-    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled, "strong": strong}
+def picture_once(picture: NDArray[np.uint8], sent: Sent | None) -> dict[str, str | None]:
+    """``key`` of a picture, and ``picture``, its data URL, None where the browser has it."""
+    key = key_of(picture)
+    if sent is None:
+        return {"key": key, "picture": picture_url(picture)}
+    return {"key": key, "picture": sent.offer(key, lambda: picture_url(picture))}
+
+
+def layer(
+    mask: NDArray[np.bool_], colour: str, filled: bool = False, strong: bool = False, dashed: bool = False
+) -> dict[str, Any]:
+    """A mask as the component draws it: ``filled`` as an area in every mode, ``strong`` whatever the opacity, and with
+    a ``dashed`` outline, through which one below is seen."""
+    return {"runs": runs(reduced_mask(mask)), "colour": colour, "filled": filled, "strong": strong, "dashed": dashed}
 
 
 def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, Any]]:
@@ -88,7 +101,7 @@ def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, 
         has_full: whether there is a full-precision model.
         title: of the quantized panel.
     """
-    quantized = [_layer(pair.quantized.mask, QUANTIZED) for pair in pairs]
+    quantized = [layer(pair.quantized.mask, QUANTIZED) for pair in pairs]
     shown = {"title": title, "layers": quantized, "legend": [[QUANTIZED, "mask"]], "prompts": True}
     if not has_full:
         return [shown]
@@ -98,15 +111,15 @@ def panels(pairs: Sequence[Pair], has_full: bool, title: str) -> list[dict[str, 
         full = np.logical_or.reduce([one for one, _ in both])
         other = np.logical_or.reduce([two for _, two in both])
         apart = [
-            _layer(full & other, BOTH, filled=True),
-            _layer(full & ~other, FULL, filled=True, strong=True),
-            _layer(other & ~full, QUANTIZED, filled=True, strong=True),
+            layer(full & other, BOTH, filled=True),
+            layer(full & ~other, FULL, filled=True, strong=True),
+            layer(other & ~full, QUANTIZED, filled=True, strong=True),
         ]
     legend = [[BOTH, "both"], [FULL, "full only"], [QUANTIZED, "quantized only"]]
     return [
         {
             "title": "Full precision",
-            "layers": [_layer(full, FULL) for full, _ in both],
+            "layers": [layer(full, FULL) for full, _ in both],
             "legend": [[FULL, "mask"]],
             "prompts": True,
         },
@@ -133,6 +146,7 @@ def scene(
     look: Look,
     understood: Sequence[str],
     hint: str = "",
+    sent: Sent | None = None,
 ) -> dict[str, Any]:
     """All that the component needs, as JSON.
 
@@ -146,13 +160,14 @@ def scene(
         look: how masks are drawn.
         understood: kinds of prompt that the model was trained on.
         hint: a sentence below the panels.
+        sent: what the browser has already; a picture that it has is named, not sent.
     """
     height, width = picture.shape[:2]
     rows, columns = grid((height, width))
     sides = view.sides
     return {
         "epoch": epoch,
-        "picture": picture_url(picture),
+        **picture_once(picture, sent),
         "width": width,
         "height": height,
         "grid": {"width": columns, "height": rows},

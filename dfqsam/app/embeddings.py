@@ -63,8 +63,13 @@ class EmbeddingCache:
         """Of all embeddings that are kept; never above the limit."""
         return self._bytes
 
-    def get(self, key: str, compute: Callable[[], Embedding]) -> Embedding:
+    def get(self, key: str, compute: Callable[[], Embedding], spare: bool = False) -> Embedding:
         """The embedding of ``key``; computed where it is not kept. Who asks while it is computed waits for it.
+
+        Args:
+            key: see :func:`content_key`.
+            compute: makes it.
+            spare: keep it only where there is room; what others look at is not pushed out for it.
 
         Raises:
             Exception: what ``compute`` raises, to all who wait; nothing is kept then.
@@ -88,13 +93,13 @@ class EmbeddingCache:
             raise
         with self._lock:
             del self._coming[key]
-            self._keep(key, made)
+            self._keep(key, made, spare)
         coming.set_result(made)
         return made
 
-    def _keep(self, key: str, made: Embedding) -> None:
+    def _keep(self, key: str, made: Embedding, spare: bool) -> None:
         size = made.values.nbytes
-        if size > self.limit:
+        if size > self.limit or (spare and self._bytes + size > self.limit):
             return
         while self._bytes + size > self.limit:
             _, old = self._kept.popitem(last=False)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dfqsam.app.embeddings import Embedding, EmbeddingCache, content_key
 from dfqsam.app.prompts import Target
 from dfqsam.app.settings import Settings
+from dfqsam.app.turns import Turns
 from dfqsam.assets import shipped_bundle
 from dfqsam.bundle import Bundle, open_bundle
 from dfqsam.bundle.store import MANIFEST
@@ -38,7 +39,7 @@ class Answer:
 class Model:
     """One model of a bundle, for any number of threads: ONNX Runtime's sessions are shared, pictures are not."""
 
-    def __init__(self, bundle: Bundle, full_precision: bool, cache: EmbeddingCache, encoding: threading.Lock) -> None:
+    def __init__(self, bundle: Bundle, full_precision: bool, cache: EmbeddingCache, encoding: Turns) -> None:
         self.bundle, self.full_precision = bundle, full_precision
         self._cache, self._encoding = cache, encoding
         suffix = "_fp32" if full_precision else ""
@@ -52,21 +53,28 @@ class Model:
     def _loaded(self) -> Predictor:
         return Predictor(self.bundle, full_precision=self.full_precision)
 
-    def _predictor(self) -> Predictor:
+    def predictor(self) -> Predictor:
+        """One of the caller's own, without a picture."""
         with self._loading:
             return copy.copy(self._loaded)
 
-    def embedding(self, picture: NDArray[np.uint8]) -> Embedding:
-        """Of an H x W x 3 uint8 picture, from the cache where it is there. One encoder runs at a time, on all cores."""
+    def embedding(self, picture: NDArray[np.uint8], urgent: bool = True, spare: bool = False) -> Embedding:
+        """Of an H x W x 3 uint8 picture, from the cache where it is there. One encoder runs at a time, on all cores.
+
+        Args:
+            picture: what is encoded.
+            urgent: a person waits for it, and goes before those for whom nobody does.
+            spare: keep it only where there is room; see :meth:`EmbeddingCache.get`.
+        """
 
         def compute() -> Embedding:
-            with self._encoding:
-                predictor = self._predictor()
+            with self._encoding.take(urgent):
+                predictor = self.predictor()
                 start = time.perf_counter()
                 predictor.set_image(picture)
                 return Embedding(predictor.embedding, time.perf_counter() - start)
 
-        return self._cache.get(content_key(self._key, picture), compute)
+        return self._cache.get(content_key(self._key, picture), compute, spare)
 
     def segment(self, picture: NDArray[np.uint8], target: Target) -> Answer:
         """The mask of one object.
@@ -74,7 +82,7 @@ class Model:
         Raises:
             InputError: for a kind of prompt that the model was not trained on.
         """
-        predictor = self._predictor()
+        predictor = self.predictor()
         coords = [point[:2] for point in target.points] or None
         labels = [point[2] for point in target.points] or None
         predictor.check_prompt(picture.shape[:2], coords, labels, target.box)
@@ -156,7 +164,7 @@ class Library:
             InputError: when a path holds none.
         """
         self.cache = EmbeddingCache() if limit is None else EmbeddingCache(limit)
-        encoding = threading.Lock()
+        encoding = Turns()
         full: dict[object, Model] = {}
         choices: dict[str, Choice] = {}
         for path in bundle_folders(settings.bundles):
@@ -177,14 +185,14 @@ class Ahead:
     """Work done ahead in one background thread: of each session only what it asked for last, and never twice."""
 
     def __init__(self) -> None:
-        self._wanted: dict[str, Callable[[], object]] = {}
+        self._wanted: dict[str, tuple[Callable[[], object], ...]] = {}
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="dfqsam-ahead", daemon=True).start()
 
-    def ask(self, session: str, work: Callable[[], object]) -> None:
-        """Do ``work`` soon, in place of what this session asked for before and has not begun."""
+    def ask(self, session: str, *steps: Callable[[], object]) -> None:
+        """Do ``steps`` soon, in place of what this session asked for before; of that, a step that has begun is done."""
         with self._changed:
-            self._wanted[session] = work
+            self._wanted[session] = steps
             self._changed.notify()
 
     def _work(self) -> None:
@@ -192,11 +200,15 @@ class Ahead:
             with self._changed:
                 while not self._wanted:
                     self._changed.wait()
-                work = self._wanted.pop(next(iter(self._wanted)))
-            try:
-                work()
-            except Exception:  # the session meets the same error when it needs the result, and shows it
-                continue
+                session = next(iter(self._wanted))
+                steps = self._wanted.pop(session)
+            for step in steps:
+                if session in self._wanted:
+                    break
+                try:
+                    step()
+                except Exception:  # the session meets the same error when it needs the result, and shows it
+                    break
 
 
 _lock = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -80,21 +81,23 @@ def prepare(
 
     Raises:
         BundleError: when a bundle is damaged.
-        InputError: when a bundle or folder is not there.
+        InputError: when a bundle or folder is not there, or a login is configured that cannot work.
     """
     from streamlit.web import bootstrap
 
+    from dfqsam.app.login import providers, secret_files
     from dfqsam.app.models import shared
     from dfqsam.errors import InputError
 
     if settings.studies is not None and not settings.studies.is_dir():
         raise InputError(f"The study folder {settings.studies} is not there; name a folder.")
+    flags = {option.replace(".", "_"): value for option, value in options(address, port, name).items()}
+    bootstrap.load_config_options(flags)
+    settings = replace(settings, login=providers(secret_files()))
     use(settings)
     shared(settings)
     keep_uploads_in_memory()
     ask_nobody_for_an_address()
-    flags = {option.replace(".", "_"): value for option, value in options(address, port, name).items()}
-    bootstrap.load_config_options(flags)
     return flags
 
 
@@ -110,5 +113,7 @@ def serve(settings: Settings, address: str = "127.0.0.1", port: int = 8501, name
     flags = prepare(settings, address, port, name)
     # The first visitor finds the samples drawn.
     Thread(target=lambda: [draw() for _, draw in SAMPLES.values()], name="dfqsam-samples", daemon=True).start()
+    if settings.judgements is not None:
+        print(f"Judgements are kept in {settings.judgements}", file=sys.stderr)
     print(f"The viewer runs at http://{'localhost' if address == '127.0.0.1' else address}:{port}", file=sys.stderr)
     bootstrap.run(str(MAIN), False, [], flags)

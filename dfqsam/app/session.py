@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.app.compare import Pair, segment
-from dfqsam.app.models import Answer, Choice
+from dfqsam.app.identity import study_id
+from dfqsam.app.models import Choice
+from dfqsam.app.packed import Packed
 from dfqsam.app.prompts import Prompts, Target, parse
+from dfqsam.app.propagate import Job
+from dfqsam.app.stack import Stack
 from dfqsam.errors import InputError
 from dfqsam.imaging import Plane, View, Volume, Window
 
 Place = tuple[str, int]  # plane and slice
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A mask at a bit a pixel, with its times."""
-
-    bits: NDArray[np.uint8]
-    shape: tuple[int, int]
-    encoder: float
-    decoder: float
-
-    @classmethod
-    def of(cls, answer: Answer) -> _Packed:
-        height, width = answer.mask.shape
-        return cls(np.packbits(answer.mask), (height, width), answer.encoder, answer.decoder)
-
-    def answer(self) -> Answer:
-        flat = np.unpackbits(self.bits, count=self.shape[0] * self.shape[1])
-        return Answer(flat.reshape(self.shape).astype(bool), self.encoder, self.decoder)
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,11 +40,20 @@ class Work:
     number: int = 0
     plane: Plane = "stored"
     prompts: dict[Place, Prompts] = field(default_factory=dict)
-    _masks: dict[tuple[str, Place], dict[Target, tuple[_Packed, _Packed | None]]] = field(default_factory=dict)
+    stacks: dict[tuple[str, Plane], Stack] = field(default_factory=dict)  # by bundle and plane
+    job: Job | None = None
+    trouble: str = ""  # why the last propagation failed
+    kept: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)  # by name: what it was made from, and it
+    _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)
     _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plane = self.volume.natural_plane
+
+    @cached_property
+    def study(self) -> str:
+        """What names the study; for the site's keyed hash only, never to be shown or kept."""
+        return study_id(self.volume)
 
     @property
     def view(self) -> View:
@@ -93,6 +90,31 @@ class Work:
         if k < view.count:
             self.prompts[parts[1], k] = parse(document, view.shape)
 
+    def follow(self, job: Job) -> None:
+        """Start a propagation; it ends without a result when this study is closed or its session is over."""
+        self.job, self.trouble = job, ""
+        weakref.finalize(self, job.stop, False)
+        job.start()
+
+    def made(self, name: str, source: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made anew only where ``source`` is another than the last time; one of each name."""
+        if name not in self.kept or self.kept[name][0] != source:
+            self.kept[name] = source, make()
+        return self.kept[name][1]
+
+    def close(self) -> None:
+        """End what runs for it."""
+        if self.job is not None:
+            self.job.stop(keep=False)
+
+    def finish(self) -> None:
+        """Take what came of the propagation that has ended."""
+        job, self.job = self.job, None
+        if job is not None:
+            self.trouble = job.error
+            if job.stack is not None:
+                self.stacks[job.choice.name, job.plane] = job.stack
+
     def answers(self, choice: Choice, k: int, picture: NDArray[np.uint8], window: Window | None) -> list[Pair]:
         """The masks of all objects on slice ``k``; only what has changed is computed.
 
@@ -109,11 +131,11 @@ class Work:
         if key in self._masks and self._seen[key] != window:
             del self._masks[key]
         before = self._masks.get(key, {})
-        now: dict[Target, tuple[_Packed, _Packed | None]] = {}
+        now: dict[Target, tuple[Packed, Packed | None]] = {}
         for target in self.drawn(k).targets:
             if target not in before:
                 pair = segment(choice, picture, target)
-                packed = _Packed.of(pair.quantized), None if pair.full is None else _Packed.of(pair.full)
+                packed = Packed.of(pair.quantized), None if pair.full is None else Packed.of(pair.full)
                 before = {**before, target: packed}
             now[target] = before[target]
         self._masks[key], self._seen[key] = now, window
@@ -132,16 +154,20 @@ class Work:
         Raises:
             InputError: when the full-precision masks are asked for and there are none, and as :meth:`answers`.
         """
-        found: dict[int, list[NDArray[np.bool_]]] = {}
+        found = self.all_pairs(choice, window)
+        return {k: [self._one(pair, full) for pair in pairs] for k, pairs in found.items()}
+
+    def all_pairs(self, choice: Choice, window: Window | None) -> dict[int, list[Pair]]:
+        """As :meth:`all_masks`, of both models."""
+        found: dict[int, list[Pair]] = {}
         for (plane, k), prompts in sorted(self.prompts.items()):
             if plane != self.plane or not prompts.targets:
                 continue
             key = (choice.name, (plane, k))
             if all(target in self._masks.get(key, {}) for target in prompts.targets):
-                pairs = self._pairs(key, prompts.targets)
+                found[k] = self._pairs(key, prompts.targets)
             else:
-                pairs = self.answers(choice, k, self.volume.picture(k, self.view, window), window)
-            found[k] = [self._one(pair, full) for pair in pairs]
+                found[k] = self.answers(choice, k, self.volume.picture(k, self.view, window), window)
         return found
 
     @staticmethod

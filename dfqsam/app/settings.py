@@ -14,11 +14,15 @@ class Settings:
         bundles: directories of bundles, in the order in which they are offered; none for the one that ships.
         reference: a bundle with the full-precision graphs, for bundles that have none of their own.
         studies: a folder of studies on the server that may be browsed; None for uploads and samples only.
+        judgements: a folder for the store of judgements and the site's key; None where none are kept.
+        login: identity providers that visitors log in with; none where everybody who reaches the page may use it.
     """
 
     bundles: tuple[Path, ...] = ()
     reference: Path | None = None
     studies: Path | None = None
+    judgements: Path | None = None
+    login: tuple[str, ...] = ()
 
 
 _current = [Settings()]

@@ -7,24 +7,41 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2 import component
+from numpy.typing import NDArray
 
-from dfqsam.app import cards, display, save
-from dfqsam.app.compare import figures, prepare
-from dfqsam.app.component import HTML, NAME, script, style
+from dfqsam.app import (
+    cards,
+    display,
+    judge,
+    reference_page,
+    report_page,
+    review_page,
+    save,
+    volume_page,
+    vote,
+    who,
+    whole,
+)
+from dfqsam.app.case import Case
+from dfqsam.app.compare import figures, preparations
+from dfqsam.app.component import PICTURE
 from dfqsam.app.models import Ahead, Choice
+from dfqsam.app.sent import Sent
 from dfqsam.app.session import Work
+from dfqsam.app.stack import labels_of
 from dfqsam.errors import DfqsamError
 from dfqsam.imaging import PRESETS, Volume, Window
 
 CUSTOM = "own"
 PLANES = {"stored": "as stored", "axial": "axial", "coronal": "coronal", "sagittal": "sagittal"}
 
-_picture = component(NAME, html=HTML, css=style(), js=script())
+_picture = volume_page.registered(PICTURE)
 
 
 def _close() -> None:
-    st.session_state.pop("work", None)
+    work: Work | None = st.session_state.pop("work", None)
+    if work is not None:
+        work.close()
 
 
 def _windows(volume: Volume) -> dict[str, Window]:
@@ -69,6 +86,8 @@ def controls(work: Work) -> None:
     """The side bar of an open study; its choices are kept in the session."""
     with st.sidebar:
         st.button("Close study", icon=":material/arrow_back:", on_click=_close, width="stretch")
+        who.controls()
+        review_page.link()
         if len(work.planes) > 1 or not work.volume.colour:
             st.subheader("Picture", anchor=False)
         if len(work.planes) > 1:
@@ -80,6 +99,7 @@ def controls(work: Work) -> None:
         mode = st.segmented_control("Masks as", ["contour", "fill"], default="contour", required=True, width="stretch")
         opacity = st.slider("Opacity of areas", 0, 100, 45, step=5, format="%d %%")
         st.session_state["look"] = display.Look(mode or "contour", opacity / 100)
+        reference_page.controls(work)
 
 
 def _facts(volume: Volume) -> str:
@@ -102,6 +122,11 @@ def _slice(work: Work) -> int:
     return st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
 
 
+def _go(work: Work, k: int) -> None:
+    """Show slice ``k`` next."""
+    st.session_state[_slice_key(work)] = k + 1
+
+
 def _slice_key(work: Work) -> str:
     return f"slice {work.number} {work.plane}"
 
@@ -119,15 +144,16 @@ def _heard(work: Work, key: str) -> tuple[Callable[[], None], Callable[[], None]
         asked: Any = st.session_state[key].get("slice")
         index = asked.get("index") if isinstance(asked, dict) else None
         if type(index) is int and 0 <= index < work.view.count:
-            st.session_state[_slice_key(work)] = index + 1
+            _go(work, index)
 
     return prompts, other_slice
 
 
-def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
+def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case | None) -> None:
     drawn = any(plane == work.plane and prompts.targets for (plane, _), prompts in work.prompts.items())
+    drawn = drawn or whole.stack_of(work, choice) is not None
     kinds = save.kinds(work.volume)
-    columns = st.columns([1.4, 1.4, 1.2, 3], vertical_alignment="bottom")
+    columns = st.columns([1.4, 1.4, 1.2, 1.2, 1.8], vertical_alignment="bottom")
     kind = columns[0].selectbox("Save the mask as", kinds, key=f"kind {work.number}")
     options = ["quantized"] if choice.full is None else ["quantized", "full precision"]
     which = columns[1].selectbox("of", options, key=f"which {choice.name}")
@@ -135,60 +161,97 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     view = work.view
 
     def made() -> bytes:
-        return save.file_bytes(
-            kind, work.volume, view, work.all_masks(choice, window, full=which == "full precision"), k
-        )
+        masks = whole.masks(work, choice, window, full=which == "full precision")
+        return save.file_bytes(kind, work.volume, view, masks, k)
 
     columns[2].download_button(
         "Download", made, name, mime, icon=":material/download:", on_click="ignore", disabled=not drawn, width="stretch"
     )
+    if case is not None:
+        with columns[3]:
+            report_page.button(case)
 
 
 @st.fragment
 def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     window: Window | None = st.session_state["shown window"]
+    with st.container():  # is there in a blinded vote too, so that the picture stays where it is
+        shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
     k = _slice(work)
-    view = work.view
-    picture = work.volume.picture(k, view, window)
+    picture = work.volume.picture(k, work.view, window)
+    # So that the first box on this slice is answered without waiting for the encoders, or for a hash of the voxels.
+    ahead.ask(f"{work.number} {id(work)}", *preparations(choice, picture), lambda: work.study)
+    case = None
+    if shown != volume_page.COMPARE:
+        vote.all_named(work)
+    with st.container():
+        if shown == volume_page.THREE:
+            volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
+        elif shown == volume_page.SOLID:
+            volume_page.surface(work, choice, window)
+        else:
+            case = _panels(work, choice, window, k, picture)
+    if who.blinded():  # what is known of all slices, and their files, would tell before their vote
+        return
+    with st.container():
+        volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
+    _save(work, choice, window, k, case)
+
+
+def _panels(work: Work, choice: Choice, window: Window | None, k: int, picture: NDArray[np.uint8]) -> Case:
+    """The models side by side on a slice, the figures of its objects, and the judgement of it."""
     key = f"picture {work.number}"
     prompts, other_slice = _heard(work, key)
+    sent: Sent = st.session_state.setdefault(f"sent {key}", Sent())
     refused = st.session_state.pop("refused", None)
     try:
         pairs = work.answers(choice, k, picture, window)
     except DfqsamError as error:
         pairs, refused = [], str(error)
-    drawn = work.drawn(k)
+    drawn, stack = work.drawn(k), whole.stack_of(work, choice)
+    objects = whole.on_slice(stack, k, drawn.targets, pairs)
+    targets = dict(zip(labels_of(stack, k, drawn.targets), drawn.targets, strict=True))
+    case = Case.of(work, choice, k, window, picture, objects, targets, drawn.selected)
+    ballot = vote.ballot(case)
+    shown = display.panels(case.pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})")
     scene = display.scene(
         picture,
-        view,
+        work.view,
         k,
         work.epoch(k),
         drawn,
-        display.panels(pairs, choice.full is not None, f"Quantized ({choice.bundle.manifest.profile})"),
+        vote.panels(ballot, shown) if ballot.hidden else reference_page.panels(case, vote.panels(ballot, shown)),
         st.session_state["look"],
         choice.prompts,
-        cards.understood(choice),
+        cards.understood(choice, "This model" if who.blinded() else None),
+        sent=sent,
     )
-    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice)
+
+    def missing() -> None:
+        asked = st.session_state[key].get("missing")
+        sent.lacks(asked.get("key") if isinstance(asked, dict) else None)
+
+    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice, on_missing_change=missing)
     if refused:
         st.error(refused, icon=":material/error:")
-    if pairs:
-        found = [figures(work.volume, view, pair) for pair in pairs]
-        at = max(drawn.selected, 0)
-        st.html(cards.cards(found[at], pairs[at], choice) + cards.table(found, at))
-    _save(work, choice, window, k)
-    # So that the first box on this slice is answered without waiting for the encoders.
-    ahead.ask(key + str(id(work)), lambda: prepare(choice, picture))
+    if ballot.hidden:
+        vote.show(case, ballot)
+        return case
+    vote.result(ballot)
+    if case.pairs:
+        found = [figures(work.volume, work.view, pair) for pair in case.pairs]
+        at = case.selected
+        st.html(cards.cards(found[at], case.pairs[at], choice) + cards.table(found, at, case.labels))
+        reference_page.figures(case)
+        judge.show(case)
+    return case
 
 
 def show(work: Work, choice: Choice, ahead: Ahead) -> None:
     """The study."""
-    st.markdown(f"**{_escaped(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
+    st.markdown(f"**{cards.plain(work.name)}** &nbsp; :gray[{_facts(work.volume)}]")
     for note in work.volume.notes:
         st.caption(note)
+    with st.container():  # a place of its own, so that what follows does not move as the bar comes and goes
+        volume_page.running(work)
     _compare(work, choice, ahead)
-
-
-def _escaped(text: str) -> str:
-    """A file's name as Markdown that means nothing but its letters."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$&" else letter for letter in text)

@@ -8,7 +8,7 @@ from dfqsam.imaging.dicom.segmentation import Code, Segment
 from dfqsam.imaging.dicom.series import Series
 from dfqsam.imaging.masks import write_study_mask
 from dfqsam.imaging.masks_in import read_study_mask, read_uploaded_mask, segment_names
-from dfqsam.imaging.measure import area_mm2, millilitres
+from dfqsam.imaging.measure import area_mm2, millilitres, voxel_millilitres
 from dfqsam.imaging.raster import read_picture, write_mask, write_picture
 from dfqsam.imaging.study import open_study, open_uploads, sniff, study_series, upload_series
 from dfqsam.imaging.view import PLANES, Plane, Sides, View
@@ -38,6 +38,7 @@ __all__ = [
     "sniff",
     "study_series",
     "upload_series",
+    "voxel_millilitres",
     "write_coco",
     "write_mask",
     "write_picture",

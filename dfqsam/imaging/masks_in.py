@@ -55,13 +55,13 @@ def segment_names(path: str | Path) -> dict[int, str]:
     return read_names(item)
 
 
-def read_uploaded_mask(name: str, data: bytes, volume: Volume) -> NDArray[np.uint16]:
+def read_uploaded_mask(name: str, data: bytes, volume: Volume, whole: bool = False) -> NDArray[np.uint16]:
     """:func:`read_study_mask` of a file in memory; nothing is written to a disk.
 
     Raises:
         InputError: as :func:`read_study_mask`.
     """
-    return _read(Item(name, lambda: io.BytesIO(data)), volume)
+    return _read(Item(name, lambda: io.BytesIO(data)), volume, whole)
 
 
 def _read(item: Item, volume: Volume, whole: bool = False) -> NDArray[np.uint16]:

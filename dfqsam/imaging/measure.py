@@ -49,6 +49,22 @@ def thicknesses(volume: Volume) -> NDArray[np.float64]:
     return np.full(volume.shape[0], volume.spacing[0])
 
 
+def voxel_millilitres(volume: Volume) -> NDArray[np.float64]:
+    """Volume in ml of one voxel of each slice (S values).
+
+    Raises:
+        InputError: when the file does not say how large a voxel is.
+    """
+    mm = thicknesses(volume)
+    view = volume.view()
+    if view.spacing is None:
+        raise InputError("The file does not say how large a voxel is in mm, so a volume is known in voxels only.")
+    pixel = view.spacing[0] * view.spacing[1]
+    if volume.affine is not None:
+        pixel = float(np.linalg.norm(np.cross(volume.affine[:3, 1], volume.affine[:3, 2])))
+    return np.asarray(mm, np.float64) * pixel / 1000
+
+
 def millilitres(volume: Volume, mask: ArrayLike) -> float:
     """Volume in ml of an S x R x C mask (what is not 0).
 
@@ -58,11 +74,4 @@ def millilitres(volume: Volume, mask: ArrayLike) -> float:
     inside = np.asarray(mask) != 0
     if inside.shape != volume.shape:
         raise InputError(f"The mask has shape {inside.shape}; the volume has {volume.shape} (slices, rows, columns).")
-    mm = thicknesses(volume)
-    view = volume.view()
-    if view.spacing is None:
-        raise InputError("The file does not say how large a voxel is in mm, so a volume is known in voxels only.")
-    pixel = view.spacing[0] * view.spacing[1]
-    if volume.affine is not None:
-        pixel = float(np.linalg.norm(np.cross(volume.affine[:3, 1], volume.affine[:3, 2])))
-    return float((inside.sum(axis=(1, 2)) * mm).sum()) * pixel / 1000
+    return float(inside.sum(axis=(1, 2)) @ voxel_millilitres(volume))

@@ -36,7 +36,7 @@ class Slices:
     """The slices of one view, asked about with boxes.
 
     Objects that are followed towards each other pass the same slices at different times; embeddings of those are kept,
-    the latest first, up to ``KEPT_BYTES``. A slice beyond that is encoded again, to the same result.
+    the latest first, up to ``kept_bytes``. A slice beyond that is encoded again, to the same result.
 
     Attributes:
         view: the view.
@@ -48,6 +48,7 @@ class Slices:
         volume: the study.
         view: a view of it.
         window: of the grey levels, as :meth:`Volume.window` takes it.
+        kept_bytes: most that is kept of embeddings, None for 512 MB; 0 where the predictor keeps them itself.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Slices:
         volume: Volume,
         view: View,
         window: Window | str | None = None,
+        kept_bytes: int | None = None,
     ) -> None:
+        self._kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes
         self.view = view
         self.encoded = 0
         self.on_encoded: Callable[[], None] = lambda: None
@@ -103,5 +106,5 @@ class Slices:
 
     def _keep(self, k: int, embedding: NDArray[np.float32]) -> None:
         self._kept[k] = embedding
-        while len(self._kept) * embedding.nbytes > KEPT_BYTES:
+        while len(self._kept) * embedding.nbytes > self._kept_bytes:
             self._kept.popitem(last=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -71,14 +71,7 @@ class Trail:
     def take(self, k: int, direction: int, slices: Slices, rules: Propagation, again: bool = False) -> None:
         """Ask about slice k, which is wanted, and take its mask or stop; ``again`` is for :meth:`Slices.ask`."""
         if k == self.start:
-            mask, quality = slices.ask(k, self.prompt.box, again)
-            if not mask.any():
-                self.stops = {UP: Stop.EMPTY, DOWN: Stop.EMPTY}
-                return
-            self._put(k, mask, quality)
-            self._heads = {side: _Head(k, mask, int(mask.sum())) for side in (UP, DOWN)}
-            for side in (UP, DOWN):
-                self._end_at_reach(side)
+            self.begin(*slices.ask(k, self.prompt.box, again))
             return
         head = self._heads[direction]
         given, quality = slices.ask(k, box_of(head.mask, rules.margin, rules.margin_share), again)
@@ -90,6 +83,16 @@ class Trail:
         self._put(k, mask, quality)
         self._heads[direction] = _Head(k, mask, max(head.largest, int(mask.sum())))
         self._end_at_reach(direction)
+
+    def begin(self, mask: NDArray[np.bool_], quality: float) -> None:
+        """Take ``mask`` (H x W) as the object on the prompt's slice, with the model's own estimate of its IoU."""
+        if not mask.any():
+            self.stops = {UP: Stop.EMPTY, DOWN: Stop.EMPTY}
+            return
+        self._put(self.start, mask, quality)
+        self._heads = {side: _Head(self.start, mask, int(mask.sum())) for side in (UP, DOWN)}
+        for side in (UP, DOWN):
+            self._end_at_reach(side)
 
     def mask_at(self, k: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """H x W, the object on a slice that was taken."""
@@ -137,12 +140,30 @@ def share(paths: Sequence[Trail]) -> None:
                     high.reach[DOWN] = half + 1, Stop.PROMPT
 
 
-def follow(paths: Sequence[Trail], slices: Slices, rules: Propagation) -> None:
-    """Follow all trails of one view, upwards and then downwards, slice by slice, so that they share each slice."""
+def walk(groups: Sequence[tuple[Sequence[Trail], Slices]], rules: Propagation) -> Iterator[tuple[int, int]]:
+    """Follow all trails of one view, upwards and then downwards, slice by slice, so that they share each slice.
+
+    Args:
+        groups: trails with the slices that they ask; several models that go through the same view step by step.
+        rules: when to stop.
+
+    Yields:
+        direction and slice, after every slice on which a trail went on; who stops asking has what there is so far.
+    """
     for direction in (UP, DOWN):
-        count = slices.view.count
-        for k in range(count)[::direction]:
-            for trail in paths:
-                if trail.wants(k, direction):
-                    again = direction == UP and any(other.may_come_down_to(k) for other in paths)
-                    trail.take(k, direction, slices, rules, again)
+        for k in range(groups[0][1].view.count)[::direction]:
+            went = False
+            for paths, slices in groups:
+                for trail in paths:
+                    if trail.wants(k, direction):
+                        again = direction == UP and any(other.may_come_down_to(k) for other in paths)
+                        trail.take(k, direction, slices, rules, again)
+                        went = True
+            if went:
+                yield direction, k
+
+
+def follow(paths: Sequence[Trail], slices: Slices, rules: Propagation) -> None:
+    """Follow all trails of one view to their ends; see :func:`walk`."""
+    for _ in walk([(paths, slices)], rules):
+        pass

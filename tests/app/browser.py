@@ -22,14 +22,20 @@ MISSING = "Chromium is not installed (apt-get install chromium): the viewer was 
 SHOTS = Path(__file__).parents[2] / "build" / "viewer"
 
 
-@contextmanager
-def viewer(home: Path, *arguments: str | Path) -> Iterator[str]:
-    """``dfqsam app`` with these arguments; yields its address."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def viewer(home: Path, *arguments: str | Path, port: int | None = None) -> Iterator[str]:
+    """``dfqsam app`` with these arguments; yields its address."""
+    port = port or free_port()
     command = [sys.executable, "-m", "dfqsam", "app", "--port", str(port), *map(str, arguments)]
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(home)}
+    environment["XDG_DATA_HOME"] = environment["LOCALAPPDATA"] = str(home / "data")
     with (home / "viewer.log").open("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
         try:
@@ -53,27 +59,32 @@ class Visitor:
         self.page = context.new_page()
         self.asked: list[str] = []
         self.faults: list[str] = []
+        self.received: list[bytes] = []  # what the server sent to this page
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._hear))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.page.goto(address)
         self.page.get_by_role("button", name="Open the ultrasound").wait_for()
+
+    def _hear(self, frame: str | bytes) -> None:
+        self.received.append(frame.encode() if isinstance(frame, str) else frame)
 
     def state(self) -> dict[str, Any]:
         """What the component says of itself."""
         found = self.page.locator(".dq").evaluate("root => ({...root.dataset})")
         return {name: found[name] if name == "epoch" else json.loads(found[name]) for name in found}
 
-    def settled(self, change: int | None = None, epoch: str | None = None) -> dict[str, Any]:
+    def settled(self, change: int | None = None, epoch: str | None = None, seconds: int = 20) -> dict[str, Any]:
         """Wait until what was drawn is answered (the given change, on the given slice)."""
         self.page.locator(".dq canvas").first.wait_for()
-        for _ in range(400):
+        for _ in range(20 * seconds):
             if self.page.locator(".dq[data-answered]").count():
                 state = self.state()
                 right = (change is None or state["revision"] == change) and (epoch is None or state["epoch"] == epoch)
                 if right and state["revision"] == state["answered"]:
-                    self.page.wait_for_timeout(150)  # the page below the component follows in the same message
+                    self.page.wait_for_timeout(600)  # the figures follow, on a busy machine in another message
                     return state
             self.page.wait_for_timeout(50)
         raise AssertionError(f"not answered: {self.state()}")
@@ -93,6 +104,15 @@ class Visitor:
         mouse.move(x1, y1)
         mouse.up()
 
+    def choose(self, label: str, option: str | None = None) -> None:
+        """Take an option of a list, the last one where none is named."""
+        field = self.page.get_by_role("combobox", name=label)
+        field.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(400)  # a list closes when the page scrolls
+        field.click()
+        options = self.page.get_by_role("option")
+        (options.last if option is None else self.page.get_by_role("option", name=option)).click()
+
     def upload(self, *files: Path) -> None:
         self.page.locator("input[type=file]").set_input_files([str(file) for file in files])
         self.page.locator(".dq canvas").first.wait_for()
@@ -111,10 +131,12 @@ class Visitor:
         red, green, blue, _ = self.page.locator(".dq canvas").nth(panel).evaluate(code, at)
         return red, green, blue
 
-    def download(self, folder: Path) -> Path:
+    def download(self, folder: Path, button: str = "Download") -> Path:
         """Press the button; the file that comes."""
+        # A button whose page is still being drawn would give what was there before.
+        self.page.locator("[data-test-script-state=notRunning]").wait_for()
         with self.page.expect_download() as coming:
-            self.page.get_by_role("button", name="Download").click()
+            self.page.get_by_role("button", name=button).click()
         path = folder / coming.value.suggested_filename
         coming.value.save_as(path)
         return path

@@ -116,3 +116,32 @@ test("removing an object selects the last of the others", () => {
   assert.deepEqual(g.without(prompts, 1), { objects: ["a", "c"], selected: 1 });
   assert.deepEqual(g.without({ objects: ["a"], selected: 0 }, 0), { objects: [], selected: -1 });
 });
+
+test("bounds of run lengths hold every one, and nothing more", () => {
+  assert.deepEqual(g.boundsOfRuns([5, 2, 5], 4), { x: 1, y: 1, width: 2, height: 1 });
+  assert.deepEqual(g.boundsOfRuns([2, 3, 1], 3), { x: 0, y: 0, width: 3, height: 2 });
+  assert.deepEqual(g.boundsOfRuns([0, 1, 10, 1], 4), { x: 0, y: 0, width: 4, height: 3 });
+  assert.equal(g.boundsOfRuns([12], 4), null);
+});
+
+test("the outline of the part within the bounds is that of the whole, moved", () => {
+  let seed = 7;
+  const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+  for (let round = 0; round < 30; round++) {
+    const counts = [];
+    for (let left = 77; left > 0; ) {
+      const n = Math.min(left, 1 + Math.floor(random() * 20));
+      counts.push(n);
+      left -= n;
+    }
+    const bounds = g.boundsOfRuns(counts, 11);
+    const mask = g.decodeRuns(counts, 11, 7);
+    if (!bounds) {
+      assert.ok(mask.every((value) => value === 0));
+      continue;
+    }
+    const part = g.outline(g.cropped(mask, 11, bounds), bounds.width, bounds.height);
+    const moved = part.map(([a, b, c, d]) => `${a + bounds.x},${b + bounds.y},${c + bounds.x},${d + bounds.y}`).sort();
+    assert.deepEqual(moved, g.outline(mask, 11, 7).map(String).sort());
+  }
+});

@@ -157,8 +157,7 @@ def test_clicks_are_offered_by_models_of_clicks_only(visitor, tmp_path):
     visitor.settled()
     assert "trained on boxes only" in visitor.page.locator(".dq .hint").inner_text()
     assert visitor.page.locator(".dq button", has_text="Click").count() == 0
-    visitor.page.get_by_label("Bundle").click()
-    visitor.page.get_by_role("option").last.click()
+    visitor.choose("Bundle")
     visitor.page.locator(".dq button", has_text="Click +").click()
     visitor.page.mouse.click(*visitor.place(30, 30))
     state = visitor.settled(1)

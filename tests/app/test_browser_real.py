@@ -1,5 +1,6 @@
 """LiteMedSAM in both precisions, in a real browser: figures against the runtime's own, and pictures of the pages."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -61,11 +62,59 @@ def test_the_figures_are_those_of_the_runtime_and_the_pages_are_kept(browser, ad
     visitor.settled(2)
     visitor.page.mouse.move(5, 5)
     visitor.shot(f"objects-{name}")
-    visitor.page.get_by_label("Bundle").click()
-    visitor.page.get_by_role("option").last.click()
+    visitor.choose("Bundle")
     visitor.page.get_by_text("holds no full-precision model").wait_for()
     expect(visitor.page.locator(".dq canvas")).to_have_count(1, timeout=15_000)
     visitor.settled(2)
     visitor.shot(f"alone-{name}")
+    context.close()
+    assert visitor.faults == []
+
+
+def test_the_whole_volume_and_its_pages_are_kept(browser, address, tmp_path):
+    """The liver of the phantom, followed by both models; figures against the files that are saved."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    visitor = Visitor(context, address)
+    page = visitor.page
+    page.set_default_timeout(60_000)
+    page.get_by_role("button", name="Open the CT phantom").click()
+    visitor.settled()
+    visitor.drag(LIVER[:2], LIVER[2:])
+    visitor.settled(1, seconds=60)
+    page.get_by_role("button", name="Propagate").click()
+    page.get_by_text("Propagating with both models: slice").wait_for(timeout=120_000)
+    visitor.shot("propagating-light-1280")
+    page.locator(".dqc[data-slices]").wait_for(timeout=600_000)
+    masks = []
+    for name in ("full precision", "quantized"):
+        page.get_by_test_id("stMain").get_by_test_id("stSelectbox").last.locator("input").click()
+        page.get_by_role("option", name=name).click()
+        page.wait_for_timeout(1500)
+        masks.append(np.asarray(nib.load(visitor.download(tmp_path)).dataobj) > 0)
+    full, quantized = masks
+    assert quantized.any(axis=(0, 1)).sum() >= 12
+    said = page.locator(".dqt tr").last.locator("td").all_inner_texts()
+    assert said[1] == f"{dice(full, quantized):.3f}"
+    for place, mask in ((3, full), (5, quantized)):
+        assert said[place] == f"{mask.sum() * 1.4 * 1.4 * 5 / 1000:.0f} ml"
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for width, height in ((1280, 900), (1920, 1080)):
+            page.set_viewport_size({"width": width, "height": height})
+            name = f"{theme}-{width}"
+            page.get_by_text("Compare", exact=True).click()
+            page.locator(".dq[data-answered]").wait_for()
+            page.mouse.move(5, 5)
+            page.wait_for_timeout(800)
+            page.locator(".dqc").scroll_into_view_if_needed()
+            visitor.shot(f"volume-{name}")
+            page.get_by_text("Three planes", exact=True).click()
+            page.locator(".dq[data-cursors]").wait_for()
+            page.wait_for_timeout(1500)
+            visitor.shot(f"planes-{name}")
+            page.get_by_text("Surface", exact=True).click()
+            page.locator(".dq[data-rotation]").wait_for()
+            page.wait_for_timeout(1500)
+            visitor.shot(f"surface-{name}")
     context.close()
     assert visitor.faults == []

@@ -197,3 +197,18 @@ def test_of_what_a_session_asks_for_ahead_only_the_last_is_done():
     go_on.set()
     assert end.wait(5)
     assert done == [4]
+
+
+def test_what_is_not_wanted_any_more_is_left_after_the_step_that_has_begun():
+    ahead, done, busy, go_on, end = Ahead(), [], threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        busy.set()
+        go_on.wait(5)
+
+    ahead.ask("a", first, lambda: done.append("the other model, of the slice before"))
+    assert busy.wait(5)
+    ahead.ask("a", lambda: done.append("quantized"), lambda: done.append("full"), end.set)
+    go_on.set()
+    assert end.wait(5)
+    assert done == ["quantized", "full"]

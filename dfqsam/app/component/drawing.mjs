@@ -1,5 +1,5 @@
 // What one panel shows: the picture, masks, prompts, letters of orientation and a scale bar. Draws, and keeps nothing.
-import { decodeRuns, handles, outline, scaleBar, toPanel, transform } from "./geometry.mjs";
+import { boundsOfRuns, cropped, decodeRuns, handles, outline, scaleBar, toPanel, transform } from "./geometry.mjs";
 
 const BOX = "#ffffff";
 const INSIDE = "#009e73";
@@ -7,18 +7,21 @@ const OUTSIDE = "#d55e00";
 
 /** A mask made ready to draw: its outline, and its area as a canvas in its colour. */
 export function prepared(layer, width, height) {
-  const mask = decodeRuns(layer.runs, width, height);
-  const area = new OffscreenCanvas(width, height);
-  const pixels = new ImageData(width, height);
+  const style = { colour: layer.colour, always: layer.filled, strong: layer.strong, line: layer.line, dash: layer.dashed ? [7, 7] : [] };
+  const bounds = boundsOfRuns(layer.runs, width);
+  const path = new Path2D();
+  if (!bounds) return { area: null, path, ...style };
+  const mask = cropped(decodeRuns(layer.runs, width, height), width, bounds); // what is empty costs nothing
+  const area = new OffscreenCanvas(bounds.width, bounds.height);
+  const pixels = new ImageData(bounds.width, bounds.height);
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(layer.colour.slice(i, i + 2), 16));
   for (let i = 0; i < mask.length; i++) if (mask[i]) pixels.data.set([r, g, b, 255], 4 * i);
   area.getContext("2d").putImageData(pixels, 0, 0);
-  const path = new Path2D();
-  for (const [x0, y0, x1, y1] of outline(mask, width, height)) {
-    path.moveTo(x0, y0);
-    path.lineTo(x1, y1);
+  for (const [x0, y0, x1, y1] of outline(mask, bounds.width, bounds.height)) {
+    path.moveTo(bounds.x + x0, bounds.y + y0);
+    path.lineTo(bounds.x + x1, bounds.y + y1);
   }
-  return { area, path, colour: layer.colour, always: layer.filled, strong: layer.strong };
+  return { area, bounds, path, ...style };
 }
 
 function stroke(pen, path, colour, width, dash = []) {
@@ -35,18 +38,19 @@ function stroke(pen, path, colour, width, dash = []) {
 
 function masks(pen, t, layers, grid, image, style, faded) {
   const matrix = new DOMMatrix([(t.sx * image.width) / grid.width, 0, 0, (t.sy * image.height) / grid.height, t.tx, t.ty]);
-  for (const { area, always, strong } of layers) {
-    if (style.mode !== "fill" && !always) continue;
+  const [wide, high] = [matrix.a, matrix.d]; // of a pixel of the grid on the panel
+  for (const { area, bounds, always, strong, line } of layers) {
+    if (!area || line || (style.mode !== "fill" && !always)) continue;
     // Where the masks differ is what is looked for: a rim of one pixel has to be seen, however faint areas are.
     pen.globalAlpha = (strong ? 0.95 : style.opacity) * (faded ? 0.4 : 1);
-    pen.drawImage(area, t.tx, t.ty, image.width * t.sx, image.height * t.sy);
+    pen.drawImage(area, t.tx + bounds.x * wide, t.ty + bounds.y * high, bounds.width * wide, bounds.height * high);
   }
   pen.globalAlpha = faded ? 0.4 : 1;
-  for (const { path, colour, always } of layers) {
+  for (const { path, colour, always, dash, line } of layers) {
     if (always) continue;
     const placed = new Path2D();
     placed.addPath(path, matrix);
-    stroke(pen, placed, colour, 2);
+    stroke(pen, placed, colour, line ? 1.5 : 2, dash);
   }
   pen.globalAlpha = 1;
 }
@@ -92,7 +96,7 @@ function prompts(pen, t, objects, selected, numbered) {
   });
 }
 
-function text(pen, words, x, y, align = "center") {
+export function text(pen, words, x, y, align = "center") {
   pen.font = "600 13px sans-serif";
   pen.textAlign = align;
   pen.textBaseline = "middle";
@@ -111,9 +115,16 @@ function ruler(pen, t, panel, mm) {
   text(pen, length >= 10 && length % 10 === 0 ? `${length / 10} cm` : `${length} mm`, x + pixels / 2, y - 12);
 }
 
+export function letters(pen, panel, sides) {
+  text(pen, sides.left, 12, panel.height / 2);
+  text(pen, sides.right, panel.width - 12, panel.height / 2);
+  text(pen, sides.top, panel.width / 2, 13);
+  text(pen, sides.bottom, panel.width / 2, panel.height - 13);
+}
+
 /** Draws a panel; `scene` is all that is shown in it, `scale` the device's pixels a CSS pixel. */
 export function draw(canvas, panel, scene, scale) {
-  const { view, image, grid, picture, layers, style, objects, selected, sides, mm, cross, faded, hidden } = scene;
+  const { view, image, grid, picture, layers, style, objects, selected, sides, mm, cross, lines, faded, hidden } = scene;
   canvas.width = Math.round(panel.width * scale);
   canvas.height = Math.round(panel.height * scale);
   const pen = canvas.getContext("2d");
@@ -127,12 +138,12 @@ export function draw(canvas, panel, scene, scale) {
     masks(pen, t, layers, grid, image, style, faded);
     prompts(pen, t, objects, selected, objects.length > 1);
   }
-  if (sides) {
-    text(pen, sides.left, 12, panel.height / 2);
-    text(pen, sides.right, panel.width - 12, panel.height / 2);
-    text(pen, sides.top, panel.width / 2, 13);
-    text(pen, sides.bottom, panel.width / 2, panel.height - 13);
+  if (lines) {
+    // Through the point, with a gap around it so that it is not hidden.
+    const { x, y } = lines;
+    stroke(pen, new Path2D(`M0 ${y}H${x - 9}M${x + 9} ${y}H${panel.width}M${x} 0V${y - 9}M${x} ${y + 9}V${panel.height}`), "rgba(255, 255, 255, 0.75)", 1);
   }
+  if (sides) letters(pen, panel, sides);
   if (mm) ruler(pen, t, panel, mm);
   if (cross) {
     const { x, y } = toPanel(t, cross.x, cross.y);

@@ -12,6 +12,33 @@ export function decodeRuns(counts, width, height) {
   return mask;
 }
 
+/** The smallest rectangle that holds all ones of run lengths: x, y, width and height; null where there are none. */
+export function boundsOfRuns(counts, width) {
+  let [at, x0, y0, x1, y1] = [0, Infinity, Infinity, -1, -1];
+  counts.forEach((count, i) => {
+    if (i % 2 && count) {
+      const [first, last] = [at, at + count - 1];
+      const [top, bottom] = [Math.floor(first / width), Math.floor(last / width)];
+      x0 = Math.min(x0, top === bottom ? first % width : 0);
+      x1 = Math.max(x1, top === bottom ? last % width : width - 1);
+      y0 = Math.min(y0, top);
+      y1 = Math.max(y1, bottom);
+    }
+    at += count;
+  });
+  return x1 < 0 ? null : { x: x0, y: y0, width: x1 - x0 + 1, height: y1 - y0 + 1 };
+}
+
+/** The part of a row-major mask of `width` that lies in `bounds`. */
+export function cropped(mask, width, bounds) {
+  const part = new Uint8Array(bounds.width * bounds.height);
+  for (let y = 0; y < bounds.height; y++) {
+    const start = (bounds.y + y) * width + bounds.x;
+    part.set(mask.subarray(start, start + bounds.width), y * bounds.width);
+  }
+  return part;
+}
+
 /** The outline of a mask along the edges of its pixels: segments [x0, y0, x1, y1], straight ones joined. */
 export function outline(mask, width, height) {
   const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && mask[y * width + x] === 1;
