@@ -44,16 +44,19 @@ def test_segment_with_the_shipped_bundle(eye, tmp_path):
     assert json.loads(named.stdout)["pixels"] == report["pixels"]
 
 
-def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
+@pytest.mark.parametrize(
+    ("profile", "preset"), [("w4a4", "plain"), pytest.param("w4a8", "fast", marks=pytest.mark.slow)]
+)
+def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path, profile, preset):
     bundle, images = tmp_path / "bundle", tmp_path / "images"
     made = dfqsam("synthesize", "-o", images, "--images", 2, "--steps", 1, "--json")
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["statement"].endswith("no image was read.")
     assert {path.name for path in images.iterdir()} == {"synthetic.safetensors", "provenance.json", "sheet.png"}
-    options = ("--profile", "w4a8", "--calibration", images, "--with-full-precision", "--json")
+    options = ("--profile", profile, "--preset", preset, "--calibration", images, "--with-full-precision", "--json")
     done = dfqsam("quantize", "-o", bundle, *options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["profile"] == "w4a8"
+    assert json.loads(done.stdout)["profile"] == profile
     manifest = open_bundle(bundle).manifest
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     assert sizes["encoder.onnx"] < sizes["encoder_fp32.onnx"] / 6
@@ -66,7 +69,8 @@ def test_quantize_inspect_and_segment_end_to_end(eye, tmp_path):
     operators = json.loads(dfqsam("inspect", bundle, "--kernels", "--json").stdout)
     assert len(operators) == manifest.quantization["quantized_layers"]
     assert set(operators.values()) == {"MatMulIntegerToFloat"}
-    assert manifest.quantization["layer_bits"]  # the few that matter most
+    # The few that matter most are a matter of w4a8.
+    assert bool(manifest.quantization["layer_bits"]) == (profile == "w4a8")
     again = dfqsam("segment", bundle, eye, "--box", "125,530,335,780", "-o", tmp_path / "m.png")
     assert again.returncode == 0, again.stderr
 

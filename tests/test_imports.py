@@ -74,7 +74,7 @@ TORCH_FREE = (
     "cli_app",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
-BY_HAND = {"bench/products.py"}  # run by name on a developer's machine; nothing imports it
+BY_HAND = {"bench/flash.py", "bench/products.py"}  # run by name on a developer's machine; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
 EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scipy"}, "bench": {"matplotlib"}}
