@@ -25,6 +25,7 @@ PRESETS = {
     "plain": ("ranges", "biases"),
     "fast": ("ranges", "depthwise", "weights", "biases"),
     "best": ("ranges", "depthwise", "weights", "blocks", "biases"),
+    "distilled": ("ranges", "depthwise", "weights", "distillation", "biases"),  # minutes more on a GPU, hours without
 }
 
 

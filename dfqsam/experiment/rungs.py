@@ -18,8 +18,8 @@ RUNGS: dict[str, dict[str, Any]] = {
     "depthwise": {"channel_scales": True, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
     "weights": {"channel_scales": True, "passes": PRESETS["fast"], "file_share": None},
     MIXED: {"channel_scales": True, "passes": PRESETS["fast"]},
-    "blocks": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "blocks", "biases")},
-    "distillation": {"channel_scales": True, "passes": ("ranges", "depthwise", "weights", "distillation", "biases")},
+    "blocks": {"channel_scales": True, "passes": PRESETS["best"]},
+    "distillation": {"channel_scales": True, "passes": PRESETS["distilled"]},
     "blocks+distillation": {
         "channel_scales": True,
         "passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases"),
