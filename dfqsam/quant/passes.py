@@ -160,6 +160,11 @@ def reconstruct_blocks(work: Work, advance: Callable[[], object]) -> int:
     return sum(entry.after < entry.before for entry in report.values())
 
 
+def lesson_here() -> Lesson:
+    """How long distillation takes on this machine."""
+    return LONG if torch.cuda.is_available() else Lesson()
+
+
 def distill_all(work: Work, advance: Callable[[], object]) -> int:
     """The whole encoder taught from its end: :mod:`dfqsam.quant.learn.distill`."""
     if work.prompter is None or work.normalise is None or not work.pictures:
@@ -179,7 +184,7 @@ def distill_all(work: Work, advance: Callable[[], object]) -> int:
             Endless(pictures[:-kept], work.normalise),
             held_out,
             work.prompter,
-            LONG if device.type == "cuda" else Lesson(),
+            lesson_here(),
             advance=advance,
         )
     return int(report.after < report.before) * _layers(work)
@@ -208,7 +213,7 @@ _PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {
     "depthwise": ("Judging scales by the filters", refine_filters, lambda work: len(depthwise_layers(work.encoder))),
     "weights": ("Compensating weights", compensate_weights, _compensable),
     "blocks": ("Reconstructing blocks", reconstruct_blocks, lambda work: len(work.units)),
-    "distillation": ("Distilling", distill_all, lambda _work: Lesson.steps),
+    "distillation": ("Distilling", distill_all, lambda _work: lesson_here().steps),
     "biases": ("Correcting biases", correct, _layers),
 }
 assert set(_PASSES) == set(PASSES)

@@ -8,6 +8,7 @@ from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.learn.device import computing_on
 from dfqsam.quant.learn.distill import Lesson, _rate, distill
+from dfqsam.quant.passes import Work, distill_all, mend
 from dfqsam.quant.variety import Endless
 from dfqsam.synth.shapes import shapes
 from tests.small_sam import tiny_sam
@@ -88,6 +89,25 @@ def test_modules_come_back_from_where_they_computed():
         assert device.type == layer.weight.device.type == "cpu"
     with pytest.raises(ValueError, match="stop"), computing_on([torch.nn.Linear(2, 2)]):
         raise ValueError("stop")
+
+
+def test_as_a_pass_it_learns_from_three_quarters_of_the_pictures(student, monkeypatch):
+    sam, _, _, plain = student
+    monkeypatch.setattr("dfqsam.quant.passes.lesson_here", lambda: Lesson(steps=4, checks=2, codes=1e-2))
+    pictures = list(shapes(8, 64, 0))
+    batches = [sam.normalise(picture[None]) for picture in pictures]
+    encoder = copy.deepcopy(plain)
+    done = mend(Work.of(sam, encoder, batches, pictures), ("distillation",))
+    assert done == {"distillation": sum(1 for m in encoder.modules() if hasattr(m, "codes"))}
+    require_on_grid(encoder)
+    others = sam.normalise(shapes(4, 64, 100))
+    with torch.no_grad():
+        true = sam.encoder(others)
+        assert float((encoder(others) - true).norm()) < float((plain(others) - true).norm())
+    one = Work.of(sam, copy.deepcopy(plain), batches[:1], pictures[:1])
+    assert distill_all(one, lambda: None) == 0  # none is left to judge by
+    with pytest.raises(ValueError, match="lacks"):
+        distill_all(Work.of(sam, one.encoder, batches), lambda: None)
 
 
 def _same(encoder, plain):
