@@ -113,6 +113,14 @@ class Visitor:
         options = self.page.get_by_role("option")
         (options.last if option is None else self.page.get_by_role("option", name=option)).click()
 
+    def take(self, label: str, option: str) -> None:
+        """Take an option of the list with exactly this label."""
+        field = self.page.get_by_test_id("stSelectbox").filter(has=self.page.get_by_text(label, exact=True))
+        field.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(400)  # a list closes when the page scrolls
+        field.locator("input").click()
+        self.page.get_by_role("option", name=option).click()
+
     def upload(self, *files: Path) -> None:
         self.page.locator("input[type=file]").set_input_files([str(file) for file in files])
         self.page.locator(".dq canvas").first.wait_for()

@@ -87,8 +87,7 @@ def test_the_whole_volume_and_its_pages_are_kept(browser, address, tmp_path):
     page.locator(".dqc[data-slices]").wait_for(timeout=600_000)
     masks = []
     for name in ("full precision", "quantized"):
-        page.get_by_test_id("stMain").get_by_test_id("stSelectbox").last.locator("input").click()
-        page.get_by_role("option", name=name).click()
+        visitor.take("of", name)
         page.wait_for_timeout(1500)
         masks.append(np.asarray(nib.load(visitor.download(tmp_path)).dataobj) > 0)
     full, quantized = masks

@@ -68,8 +68,7 @@ def propagated(visitor: Visitor, path: Path) -> int:
 
 def save(visitor: Visitor, which: str, folder: Path) -> np.ndarray:
     if which != "quantized":
-        visitor.page.get_by_test_id("stMain").get_by_test_id("stSelectbox").last.locator("input").click()
-        visitor.page.get_by_role("option", name=which).click()
+        visitor.take("of", which)
         visitor.page.wait_for_timeout(800)
     return np.asarray(nib.load(visitor.download(folder)).dataobj).transpose(2, 1, 0)
 
