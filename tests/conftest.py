@@ -1,3 +1,6 @@
+import sys
+from dataclasses import dataclass
+
 import pytest
 
 
@@ -18,6 +21,30 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DFQSAM_CACHE", str(tmp_path_factory.mktemp("checkpoints")))
         yield
+
+
+@dataclass
+class Done:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def dfqsam(monkeypatch, capsys):
+    """Runs the command line in the process of the test: what is patched holds in it."""
+    from dfqsam.cli import main
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dfqsam", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        shown = capsys.readouterr()
+        return Done(int(end.value.code or 0), shown.out, shown.err)
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,33 +13,11 @@ import pytest
 
 from dfqsam.audit import AuditLog
 from dfqsam.bundle import open_bundle, read_bundle
-from dfqsam.cli import main
 from dfqsam.cli_policy import CHECKPOINTS, SKIP_SELF_TEST
 from dfqsam.runtime import selftest
 from dfqsam.sam import allowed
 from tests.bundle.world import operator, signed
 from tests.evaluate.world import SIDE, square, toy_bundle, write_manifest
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def dfqsam(monkeypatch, capsys):
-    """Runs the command line in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dfqsam", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        shown = capsys.readouterr()
-        return Done(int(end.value.code or 0), shown.out, shown.err)
-
-    return run
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "processor": set(),
     "assets": set(),
     "sam": LEAVES | {"sam"},
-    "quant": LEAVES | {"quant", "sam.sites", "sam.prompter"},
+    "quant": LEAVES | {"quant", "sam.sites", "sam.prompter", "sam.device"},
     "synth": LEAVES | {"synth", "sam"},
     "export": LEAVES | {"export", "quant", "sam", "assets"},
     "mixed": LEAVES | {"export", "quant", "sam"},

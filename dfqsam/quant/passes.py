@@ -19,12 +19,12 @@ from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.heldout import few
-from dfqsam.quant.learn.device import computing_on
 from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
 from dfqsam.quant.rounding import round_to_half
 from dfqsam.quant.variety import Endless
+from dfqsam.sam.device import computing_on
 from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 
@@ -173,7 +173,7 @@ def distill_all(work: Work, advance: Callable[[], object]) -> int:
         return 0
     kept = max(1, len(work.pictures) // 4)
     parts = work.reference, work.encoder, work.prompter.prompt_encoder, work.prompter.mask_decoder
-    with computing_on(parts) as device:
+    with computing_on(parts, tf32=True) as device:
         pictures = [picture.to(device) for picture in work.pictures]
         judging = Endless(pictures[-kept:], work.normalise)(2 * kept, torch.Generator().manual_seed(1))
         held_out = [*(batch.to(device) for batch in work.batches[-kept:]), *judging.split(1)]

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
 from dfqsam.sam.decode import decode
+from dfqsam.sam.device import device_of
 from dfqsam.sam.model import Sam, scale
 from dfqsam.synth import jitter, losses
 from dfqsam.synth.checkpointing import checkpointed
-from dfqsam.synth.device import device_of
 from dfqsam.synth.evolution import grow
 from dfqsam.synth.layouts import boxes_of, present, random_layouts
 from dfqsam.synth.prior import SegmentationPrior
@@ -78,7 +78,7 @@ class Former:
     def __init__(self, sam: Sam, config: SynthesisConfig, prior: SegmentationPrior) -> None:
         self.sam, self.config, self.prior = sam, config, prior
         self.size = sam.family.image_size
-        self.device = device_of(sam)
+        self.device = device_of(sam.encoder)
         known = sam.batch_norm if config.batch_norm else {}
         self.statistics = {name: (mean.to(self.device), dev.to(self.device)) for name, (mean, dev) in known.items()}
         self.moments = SetMoments(config.images)

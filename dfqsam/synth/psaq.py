@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
+from dfqsam.sam.device import device_of
 from dfqsam.sam.model import Sam, scale
 from dfqsam.synth.batching import batches
 from dfqsam.synth.checkpointing import checkpointed
-from dfqsam.synth.device import device_of
 from dfqsam.synth.pyramid import Pyramid, total_variation
 from dfqsam.synth.similarity import patch_similarity_entropy
 from dfqsam.synth.taps import TokenTap
@@ -33,7 +33,7 @@ def psaq(sam: Sam, config: SynthesisConfig, advance: Callable[..., object] = lam
         advance: called after every step with the losses by name.
     """
     size, generator = sam.family.image_size, torch.Generator().manual_seed(config.seed)
-    device = device_of(sam)
+    device = device_of(sam.encoder)
     early = round(config.steps * config.early) if sam.any_resolution else 0
     done = []
     for index in batches(sam, config):

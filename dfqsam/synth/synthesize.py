@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dfqsam.config import SynthesisConfig
+from dfqsam.sam.device import computing_on
 from dfqsam.sam.model import Sam
 from dfqsam.synth.batching import batches
-from dfqsam.synth.device import on_device
 from dfqsam.synth.dfqsam import LEARNING_RATE, WEIGHTS, Batch, Former
 from dfqsam.synth.external import ExternalPrior
 from dfqsam.synth.layouts import random_layouts
@@ -99,7 +99,7 @@ def synthesize(
         "statement": STATEMENT,
     }
     if config.method in ("dfqsam", "psaq"):
-        with on_device(sam) as device:
+        with computing_on((sam.encoder, sam.prompt_encoder, sam.mask_decoder)) as device:
             provenance["computed_by"] = computed_by(device)
             if config.method == "dfqsam":
                 return _form(sam, config, advance, work, provenance)

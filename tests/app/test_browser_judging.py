@@ -85,6 +85,11 @@ def drawn(visitor: Visitor) -> None:
     visitor.settled(1)
 
 
+def accepted(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Accept").click()
+    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
+
+
 def next_slice(visitor: Visitor) -> None:
     visitor.page.locator("[data-test-script-state=notRunning]").wait_for()
     visitor.page.wait_for_timeout(300)
@@ -177,8 +182,7 @@ def test_nothing_of_patient_or_person_is_on_the_disk(visit, home, tmp_path):
     visitor = visit()
     opened(visitor, study(tmp_path, 2), "Dr. Anna Weiss")
     drawn(visitor)
-    visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
+    accepted(visitor)
     files = [path for path in [*(home / "kept").iterdir(), *(home / "run").rglob("*")] if path.is_file()]
     assert {path.name for path in files} >= {"judgements.sqlite", "site.key", "viewer.log"}
     for path in files:
@@ -315,8 +319,7 @@ def test_a_report_is_one_file_on_one_page(visit, browser, tmp_path):
     visitor = visit()
     opened(visitor, study(tmp_path, 41), "Dora")
     drawn(visitor)
-    visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
+    accepted(visitor)
     file = visitor.download(tmp_path, "Report")
     context = browser.new_context(offline=True)
     page = context.new_page()
@@ -342,8 +345,7 @@ def test_a_picture_is_judged_unnamed(visit, home, tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), np.full((SIDE, SIDE, 3), 255, np.uint8))
     opened(visitor, tmp_path / "p.png")
     drawn(visitor)
-    visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
+    accepted(visitor)
     last = entries(home, "judgement")[-1]
     assert last["rater"].startswith("session-")
     assert (last["modality"], last["plane"], last["slice"], last["unit"]) == ("OT", "stored", 0, "px")
@@ -353,8 +355,7 @@ def test_an_altered_store_is_shown_with_the_broken_entry(visit, home, tmp_path):
     visitor = visit()
     opened(visitor, study(tmp_path, 51), "Emil")
     drawn(visitor)
-    visitor.page.get_by_role("button", name="Accept").click()
-    visitor.page.get_by_text("Accepted. Stored").first.wait_for()
+    accepted(visitor)
     review(visitor)
     visitor.page.get_by_text("The chain is whole").wait_for()
     visitor.page.get_by_text("The head of the chain").click()

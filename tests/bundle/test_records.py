@@ -5,7 +5,6 @@ import importlib.resources
 import io
 import json
 import re
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +22,6 @@ from dfqsam.bundle.inventory import PURPOSES, SOUP_HEAD, Package, _harmless, run
 from dfqsam.bundle.manifest import RECORDS
 from dfqsam.bundle.records import change_record, record_files
 from dfqsam.bundle.sbom import sbom
-from dfqsam.cli import main
 from tests.bundle.test_bundle import FIELDS, FILES
 
 ROOT = Path(__file__).parents[2]
@@ -177,11 +175,9 @@ def test_a_bundle_with_records_opens_and_one_without_too(tmp_path, made):
     assert not {*RECORDS} & {*open_bundle(older.path).manifest.files}
 
 
-def test_the_command_line_lists_what_is_installed_here(tmp_path, monkeypatch, capsys, packages):
-    for arguments, data in (([], sbom(packages)), (["--soup"], soup_csv(packages))):
-        monkeypatch.setattr(sys, "argv", ["dfqsam", "sbom", "-o", str(tmp_path / "out"), *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert end.value.code == 0
+def test_the_command_line_lists_what_is_installed_here(tmp_path, dfqsam, packages):
+    for arguments, data in (((), sbom(packages)), (("--soup",), soup_csv(packages))):
+        done = dfqsam("sbom", "-o", tmp_path / "out", *arguments)
+        assert done.returncode == 0
         assert (tmp_path / "out").read_bytes() == data
-    assert f"{len(packages)} packages" in capsys.readouterr().out
+        assert f"{len(packages)} packages" in done.stdout

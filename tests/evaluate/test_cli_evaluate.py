@@ -2,35 +2,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pytest
 
-from dfqsam.cli import main
 from tests.evaluate.world import SIDE, toy_bundle, write_manifest
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def dfqsam(monkeypatch, capsys):
-    """Runs the command line in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dfqsam", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        shown = capsys.readouterr()
-        return Done(int(end.value.code or 0), shown.out, shown.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,19 @@
 import csv
 import json
 import sqlite3
-import sys
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
-from dfqsam.cli import main
 from dfqsam.judgement.schema import STATEMENTS
 from tests.judgement.world import FIGURES, KEY, fill, new_store, subject
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def judgements(monkeypatch, capsys):
-    """Runs the verb in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dfqsam", "judgements", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        shown = capsys.readouterr()
-        return Done(int(end.value.code or 0), shown.out, shown.err)
-
-    return run
+def judgements(dfqsam):
+    """Runs the verb."""
+    return partial(dfqsam, "judgements")
 
 
 @pytest.fixture
@@ -44,12 +27,12 @@ def site(tmp_path):
 def test_it_says_what_was_judged(judgements, site):
     folder, head = site
     done = judgements(folder / "judgements.sqlite")
-    assert (done.code, done.err) == (0, "")
-    assert "judgements 6, raters 2, studies 3" in done.out
-    assert "accepted 2, rejected 2 (leak 2)" in done.out
-    assert "neither 0; for the left side 2; draws without a vote 0" in done.out
-    assert "The chain is whole.\n" in done.out
-    assert done.out.endswith(f"Head, to be noted elsewhere: {head}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "judgements 6, raters 2, studies 3" in done.stdout
+    assert "accepted 2, rejected 2 (leak 2)" in done.stdout
+    assert "neither 0; for the left side 2; draws without a vote 0" in done.stdout
+    assert "The chain is whole.\n" in done.stdout
+    assert done.stdout.endswith(f"Head, to be noted elsewhere: {head}\n")
     assert (folder / "judgements.sqlite").exists()
 
 
@@ -65,14 +48,16 @@ def test_what_people_and_scripts_read_is_the_same(judgements, tmp_path):
             store.vote(draw.id, subject(rater).rater, choice, FIGURES)
         store.draw(subject("dilek"))
     done = judgements(tmp_path / "judgements.sqlite")
-    assert "preferred, blinded: quantized 2, full precision 0, neither 1; for the left side" in done.out
-    assert "draws without a vote 1" in done.out
+    assert "preferred, blinded: quantized 2, full precision 0, neither 1; for the left side" in done.stdout
+    assert "draws without a vote 1" in done.stdout
     # With two of two, the exact lower limit is the square root of 0.025, and Wilson's 2 / (2 + z^2).
-    assert "quantized in 100.0 % of votes for either; 95 % interval 15.8 to 100.0 % (Clopper-Pearson), 34.2" in done.out
+    assert (
+        "quantized in 100.0 % of votes for either; 95 % interval 15.8 to 100.0 % (Clopper-Pearson), 34.2" in done.stdout
+    )
     names = sorted(KEY.rater(name)[:14] for name in ("anna", "bernd"))
-    assert f"{names[0]} and {names[1]}: kappa 0.00 of verdict, 50 % of 2 the same" in done.out
-    document = json.loads(judgements(tmp_path / "judgements.sqlite", "--json").out)
-    assert document["head"] in done.out
+    assert f"{names[0]} and {names[1]}: kappa 0.00 of verdict, 50 % of 2 the same" in done.stdout
+    document = json.loads(judgements(tmp_path / "judgements.sqlite", "--json").stdout)
+    assert document["head"] in done.stdout
     assert document["verdicts"] == {"accept": 4, "reject": 1, "prefer": 3}
     assert document["preference"]["quantized"] == 2
     assert document["preference"]["exact"] == pytest.approx([0.025**0.5, 1])
@@ -83,15 +68,15 @@ def test_what_people_and_scripts_read_is_the_same(judgements, tmp_path):
 def test_an_empty_store_says_so(judgements, tmp_path):
     new_store(tmp_path).close()
     done = judgements(tmp_path / "judgements.sqlite")
-    assert done.code == 0
-    assert "judgements 0, raters 0, studies 0\naccepted 0, rejected 0\nThe chain is whole." in done.out
-    assert json.loads(judgements(tmp_path / "judgements.sqlite", "--json").out)["preference"]["share"] is None
+    assert done.returncode == 0
+    assert "judgements 0, raters 0, studies 0\naccepted 0, rejected 0\nThe chain is whole." in done.stdout
+    assert json.loads(judgements(tmp_path / "judgements.sqlite", "--json").stdout)["preference"]["share"] is None
 
 
 def test_the_csv(judgements, site):
     folder, _ = site
     done = judgements(folder / "judgements.sqlite", "--csv", folder / "out.csv")
-    assert (done.code, f"{folder / 'out.csv'}: 6 judgements" in done.out) == (0, True)
+    assert (done.returncode, f"{folder / 'out.csv'}: 6 judgements" in done.stdout) == (0, True)
     with (folder / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["verdict"] for row in rows] == ["accept", "reject", "prefer"] * 2
@@ -101,9 +86,9 @@ def test_the_csv(judgements, site):
 def test_the_csv_does_not_replace_the_store(judgements, site):
     folder, head = site
     done = judgements(folder / "judgements.sqlite", "--csv", folder / "x" / ".." / "judgements.sqlite")
-    assert done.code == 2
-    assert "is the store itself" in done.err
-    assert judgements(folder / "judgements.sqlite", "--verify", head).code == 0
+    assert done.returncode == 2
+    assert "is the store itself" in done.stderr
+    assert judgements(folder / "judgements.sqlite", "--verify", head).returncode == 0
 
 
 def test_a_head_that_was_noted_still_holds_after_more_judgements(judgements, site):
@@ -111,8 +96,8 @@ def test_a_head_that_was_noted_still_holds_after_more_judgements(judgements, sit
     with new_store(folder) as store:
         fill(store, 2)
     done = judgements(folder / "judgements.sqlite", "--verify", head)
-    assert done.code == 0
-    assert "The chain is whole, and goes on from the head that was noted." in done.out
+    assert done.returncode == 0
+    assert "The chain is whole, and goes on from the head that was noted." in done.stdout
 
 
 def tamper(path, *statements):
@@ -127,15 +112,15 @@ def test_tampering_is_exit_code_1(judgements, site):
     folder, head = site
     path = folder / "judgements.sqlite"
     tamper(path, "DELETE FROM entries WHERE sequence = 9")
-    assert judgements(path).code == 0
+    assert judgements(path).returncode == 0
     done = judgements(path, "--verify", head, "--csv", folder / "out.csv")
     cut = "Error: The log ends after 8 entries, and the head noted before says 9; 1 were cut off.\n"
-    assert (done.code, done.out, done.err) == (1, "", cut)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", cut)
     assert not (folder / "out.csv").exists()
     tamper(path, "UPDATE entries SET body = replace(body, 'leak', 'empty') WHERE sequence = 3")
     done = judgements(path, "--json")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == "Error: Entry 3 does not match its hash; it was altered.\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: Entry 3 does not match its hash; it was altered.\n"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +137,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(judgements, site, monkeypatch
     (folder / "text.csv").write_text("time,rater\n1,2\n3,4\n")
     monkeypatch.chdir(folder)
     done = judgements(*arguments)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: ")
-    assert said in done.err
-    assert done.err.count("\n") == 1
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

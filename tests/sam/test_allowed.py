@@ -5,13 +5,11 @@ import contextlib
 import hashlib
 import os
 import pickle
-import sys
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from dfqsam.cli import main
 from dfqsam.errors import CheckpointError, InputError
 from dfqsam.sam import allowed
 from dfqsam.sam.checkpoint import read_state
@@ -50,21 +48,18 @@ def layered(marker, path):
 
 @pytest.mark.parametrize("make", [zipped, bare, layered])
 @pytest.mark.parametrize("verb", ["convert", "inspect", "quantize"])
-def test_malicious_checkpoints_are_refused_without_effect(make, verb, tmp_path, monkeypatch, capsys):
+def test_malicious_checkpoints_are_refused_without_effect(make, verb, tmp_path, dfqsam):
     path, marker = tmp_path / "evil.pth", tmp_path / "ran"
     make(marker, path)
     output = {
-        "convert": ["-o", str(tmp_path / "o.safetensors")],
+        "convert": ["-o", tmp_path / "o.safetensors"],
         "inspect": [],
-        "quantize": ["-o", str(tmp_path / "b")],
+        "quantize": ["-o", tmp_path / "b"],
     }
-    monkeypatch.setattr(sys, "argv", ["dfqsam", verb, str(path), *output[verb]])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr().err
-    assert end.value.code == 2
-    assert "could run code when it is read; nothing was run" in said
-    assert said.count("\n") == 1
+    done = dfqsam(verb, path, *output[verb])
+    assert done.returncode == 2
+    assert "could run code when it is read; nothing was run" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert {one.name for one in tmp_path.iterdir()} == {"evil.pth"}
 
 
@@ -124,29 +119,25 @@ def test_only_what_is_listed_is_read(checkpoint, tmp_path, monkeypatch):
         read_state(checkpoint)
 
 
-def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["dfqsam", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(end.value.code or 0)
-
-
-def test_the_list_of_the_site_counts_and_one_more_narrows_it(checkpoint, tmp_path, monkeypatch, capsys):
+def test_the_list_of_the_site_counts_and_one_more_narrows_it(checkpoint, tmp_path, monkeypatch, dfqsam):
     site, mine, output = tmp_path / "checkpoints.sha256", tmp_path / "mine", tmp_path / "c.safetensors"
     monkeypatch.setattr(allowed, "site_file", lambda: site)
     line = f"{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}  {checkpoint}\n"
     mine.write_text(line)
     command = ("convert", checkpoint, "-o", output, "--allowed-checkpoints", mine)
     site.write_text(f"{'0' * 64}\n")
-    assert run(monkeypatch, *command) == 2  # what the site forbids, nobody allows
-    assert str(site) in capsys.readouterr().err
+    done = dfqsam(*command)
+    assert done.returncode == 2  # what the site forbids, nobody allows
+    assert str(site) in done.stderr
     site.write_text(line)
     mine.write_text("")
-    assert run(monkeypatch, *command) == 2
-    assert str(mine) in capsys.readouterr().err
+    done = dfqsam(*command)
+    assert done.returncode == 2
+    assert str(mine) in done.stderr
     mine.write_text(line)
-    assert run(monkeypatch, *command) == 0
+    done = dfqsam(*command)
+    assert done.returncode == 0
     # The lines of convert are such a list: of the checkpoint and of what it has become.
-    site.write_text(capsys.readouterr().out)
+    site.write_text(done.stdout)
     assert read_state(output).keys() == {"a", "b", "c"}
     assert "DFQSAM_CHECKPOINTS" not in os.environ

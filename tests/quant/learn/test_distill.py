@@ -6,7 +6,6 @@ import torch
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.learn.device import computing_on
 from dfqsam.quant.learn.distill import Lesson, _rate, distill
 from dfqsam.quant.passes import Work, distill_all, mend
 from dfqsam.quant.variety import Endless
@@ -81,14 +80,6 @@ def test_rates_rise_and_fall():
     assert _rate(0.1, 0.1) == 1
     assert _rate(0.55, 0.1) == pytest.approx(0.5)
     assert _rate(1.0, 0.1) == pytest.approx(0)
-
-
-def test_modules_come_back_from_where_they_computed():
-    layer = torch.nn.Linear(2, 2)
-    with computing_on([layer], torch.device("cpu")) as device:
-        assert device.type == layer.weight.device.type == "cpu"
-    with pytest.raises(ValueError, match="stop"), computing_on([torch.nn.Linear(2, 2)]):
-        raise ValueError("stop")
 
 
 def test_as_a_pass_it_learns_from_three_quarters_of_the_pictures(student, monkeypatch):
