@@ -47,6 +47,9 @@ def options(address: str = "127.0.0.1", port: int = 8501, name: str | None = Non
         "server.enableStaticServing": False,
         "server.maxUploadSize": UPLOAD_MB,
         "server.fileWatcherType": "none",
+        # A page that was told to take a message from its cache and has just dropped it there stands still for good
+        # (Streamlit 1.67, two answers in quick succession); pictures are sent once without that (sent.py).
+        "global.minCachedMessageSize": float(1 << 40),
         "server.enableAgentApi": False,
         "server.showEmailPrompt": False,
         "browser.gatherUsageStats": False,

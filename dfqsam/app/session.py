@@ -44,6 +44,7 @@ class Work:
     job: Job | None = None
     trouble: str = ""  # why the last propagation failed
     kept: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)  # by name: what it was made from, and it
+    heard: dict[tuple[str, str], int] = field(default_factory=dict)  # number of the last news, by component and name
     _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)
     _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)
 
@@ -71,6 +72,10 @@ class Work:
     def epoch(self, k: int) -> str:
         """Names study, plane and slice for the component."""
         return f"{self.number}/{self.plane}/{k}"
+
+    def shows(self, epoch: object) -> bool:
+        """Whether an epoch that the component named is of the study and the plane that are shown now."""
+        return isinstance(epoch, str) and epoch.rpartition("/")[0] == f"{self.number}/{self.plane}"
 
     def drawn(self, k: int) -> Prompts:
         """The prompts on slice ``k`` of the plane that is shown."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -25,6 +22,7 @@ from dfqsam.app import (
 from dfqsam.app.case import Case
 from dfqsam.app.compare import figures, preparations
 from dfqsam.app.component import PICTURE
+from dfqsam.app.heard import news, nothing
 from dfqsam.app.models import Ahead, Choice
 from dfqsam.app.sent import Sent
 from dfqsam.app.session import Work
@@ -116,37 +114,46 @@ def _slice(work: Work) -> int:
     count = work.view.count
     if count == 1:
         return 0
-    key = _slice_key(work)
-    if key not in st.session_state:
-        st.session_state[key] = count // 2 + 1
-    return st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
+    st.session_state.setdefault(_slider_key(work), count // 2 + 1)
+    return st.slider("Slice", 1, count, key=_slider_key(work), label_visibility="collapsed") - 1
 
 
 def _go(work: Work, k: int) -> None:
-    """Show slice ``k`` next."""
-    st.session_state[_slice_key(work)] = k + 1
+    """Show slice ``k`` next, on a slider of its own: where this run is ended before the page has heard of it, the page
+    still tells where the former slider stood, and goes back to that with whatever it asks for next."""
+    moves = _moves_key(work)
+    st.session_state[moves] = st.session_state.get(moves, 0) + 1
+    st.session_state[_slider_key(work)] = k + 1
 
 
-def _slice_key(work: Work) -> str:
-    return f"slice {work.number} {work.plane}"
+def _moves_key(work: Work) -> str:
+    return f"moves {work.number} {work.plane}"
 
 
-def _heard(work: Work, key: str) -> tuple[Callable[[], None], Callable[[], None]]:
-    """What to do when prompts were drawn, and when another slice was asked for."""
+def _slider_key(work: Work) -> str:
+    return f"slice {work.number} {work.plane} {st.session_state.get(_moves_key(work), 0)}"
 
-    def prompts() -> None:
-        try:
-            work.take(st.session_state[key].get("prompts"))
-        except DfqsamError as error:
-            st.session_state["refused"] = str(error)
 
-    def other_slice() -> None:
-        asked: Any = st.session_state[key].get("slice")
-        index = asked.get("index") if isinstance(asked, dict) else None
+def _listen(work: Work) -> str | None:
+    """Do what was asked for in the picture: other prompts, another slice, a picture that the page lacks. Returns why
+    prompts were refused."""
+    key, refused = f"picture {work.number}", None
+    try:
+        if (drawn := news(work, key, "prompts")) is not None:
+            work.take(drawn)
+    except DfqsamError as error:
+        refused = str(error)
+    if (lacking := news(work, key, "missing")) is not None:
+        _sent(key).lacks(lacking.get("key"))
+    if (asked := news(work, key, "slice")) is not None and work.shows(asked.get("epoch")):
+        index = asked.get("index")
         if type(index) is int and 0 <= index < work.view.count:
             _go(work, index)
+    return refused
 
-    return prompts, other_slice
+
+def _sent(key: str) -> Sent:
+    return st.session_state.setdefault(f"sent {key}", Sent())
 
 
 def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case | None) -> None:
@@ -175,6 +182,8 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case 
 @st.fragment
 def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     window: Window | None = st.session_state["shown window"]
+    refused = _listen(work)
+    volume_page.listen(work, lambda index: _go(work, index))
     with st.container():  # is there in a blinded vote too, so that the picture stays where it is
         shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
     k = _slice(work)
@@ -186,11 +195,11 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
         vote.all_named(work)
     with st.container():
         if shown == volume_page.THREE:
-            volume_page.planes(work, choice, window, k, lambda index: _go(work, index))
+            volume_page.planes(work, choice, window, k)
         elif shown == volume_page.SOLID:
             volume_page.surface(work, choice, window)
         else:
-            case = _panels(work, choice, window, k, picture)
+            case = _panels(work, choice, window, k, picture, refused)
     if who.blinded():  # what is known of all slices, and their files, would tell before their vote
         return
     with st.container():
@@ -198,12 +207,11 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     _save(work, choice, window, k, case)
 
 
-def _panels(work: Work, choice: Choice, window: Window | None, k: int, picture: NDArray[np.uint8]) -> Case:
+def _panels(
+    work: Work, choice: Choice, window: Window | None, k: int, picture: NDArray[np.uint8], refused: str | None
+) -> Case:
     """The models side by side on a slice, the figures of its objects, and the judgement of it."""
     key = f"picture {work.number}"
-    prompts, other_slice = _heard(work, key)
-    sent: Sent = st.session_state.setdefault(f"sent {key}", Sent())
-    refused = st.session_state.pop("refused", None)
     try:
         pairs = work.answers(choice, k, picture, window)
     except DfqsamError as error:
@@ -224,14 +232,10 @@ def _panels(work: Work, choice: Choice, window: Window | None, k: int, picture: 
         st.session_state["look"],
         choice.prompts,
         cards.understood(choice, "This model" if who.blinded() else None),
-        sent=sent,
+        sent=_sent(key),
     )
 
-    def missing() -> None:
-        asked = st.session_state[key].get("missing")
-        sent.lacks(asked.get("key") if isinstance(asked, dict) else None)
-
-    _picture(key=key, data=scene, on_prompts_change=prompts, on_slice_change=other_slice, on_missing_change=missing)
+    _picture(key=key, data=scene, on_prompts_change=nothing, on_slice_change=nothing, on_missing_change=nothing)
     if refused:
         st.error(refused, icon=":material/error:")
     if ballot.hidden:

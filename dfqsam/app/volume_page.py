@@ -12,6 +12,7 @@ from streamlit.components.v2 import component
 
 from dfqsam.app import agreement, cards, display, orthogonal, whole
 from dfqsam.app.component import CHART, PLANES, SURFACE, Component, script, style
+from dfqsam.app.heard import news, nothing
 from dfqsam.app.models import Choice
 from dfqsam.app.propagate import Job
 from dfqsam.app.sent import Sent
@@ -59,24 +60,32 @@ def _cursor(work: Work, masks: NDArray[np.uint8], k: int) -> orthogonal.Voxel:
     return orthogonal.voxel(view, orthogonal.Spot(k, here.x, here.y))
 
 
-def planes(work: Work, choice: Choice, window: Window | None, k: int, go: Go) -> None:
+def _sent(key: str) -> Sent:
+    return st.session_state.setdefault(f"sent {key}", Sent())
+
+
+def listen(work: Work, go: Go) -> None:
+    """Do what was asked for in the planes and in the chart: another point or slice, pictures that the page lacks."""
+    key, cursor = f"planes {work.number}", f"cursor {work.number}"
+    if (asked := news(work, key, "point")) is not None and cursor in st.session_state:
+        st.session_state[cursor] = orthogonal.moved(work.volume, st.session_state[cursor], asked)
+        go(orthogonal.spot(work.view, st.session_state[cursor]).k)
+    if (lacking := news(work, key, "missing")) is not None:
+        keys = lacking.get("keys")
+        for one in keys if isinstance(keys, list) else []:
+            _sent(key).lacks(one)
+    if (asked := news(work, f"chart {work.number}", "slice")) is not None:
+        index = asked.get("index")
+        if type(index) is int and 0 <= index < work.view.count:
+            go(index)
+
+
+def planes(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     """Axial, coronal and sagittal through one point."""
     key = f"planes {work.number}"
     masks = _masks(work, choice, window)
     at = _cursor(work, masks, k)
     st.session_state[f"cursor {work.number}"] = at
-    sent: Sent = st.session_state.setdefault(f"sent {key}", Sent())
-
-    def point() -> None:
-        found = orthogonal.moved(work.volume, at, st.session_state[key].get("point"))
-        st.session_state[f"cursor {work.number}"] = found
-        go(orthogonal.spot(work.view, found).k)
-
-    def missing() -> None:
-        asked = st.session_state[key].get("missing")
-        for one in asked.get("keys", []) if isinstance(asked, dict) else []:
-            sent.lacks(one)
-
     colours = {whole.QUANTIZED_BIT: display.QUANTIZED}
     if choice.full is not None:
         colours = {whole.FULL_BIT: display.FULL, **colours}
@@ -90,9 +99,9 @@ def planes(work: Work, choice: Choice, window: Window | None, k: int, go: Go) ->
         str(work.number),
         "Press or drag in a plane to move the point that all three go through; the wheel goes through slices, Ctrl and "
         "the wheel zoom. Full precision is orange, quantized blue and dashed.",
-        sent,
+        _sent(key),
     )
-    _planes(key=key, data=scene, on_point_change=point, on_missing_change=missing)
+    _planes(key=key, data=scene, on_point_change=nothing, on_missing_change=nothing)
 
 
 def surface(work: Work, choice: Choice, window: Window | None) -> None:
@@ -168,15 +177,8 @@ def _results(work: Work, choice: Choice, window: Window | None, k: int, go: Go, 
     pixel = None
     if work.view.spacing is not None:
         pixel = area_mm2(work.volume, work.view, np.ones(work.view.shape, bool)) / np.prod(work.view.shape)
-    key = f"chart {work.number}"
-
-    def chosen() -> None:
-        asked = st.session_state[key].get("slice")
-        index = asked.get("index") if isinstance(asked, dict) else None
-        if type(index) is int and 0 <= index < work.view.count:
-            go(index)
-
-    _chart(key=key, data=agreement.chart(counts, pixel, k, work.view.count), on_slice_change=chosen)
+    shown = agreement.chart(counts, pixel, k, work.view.count)
+    _chart(key=f"chart {work.number}", data=shown, on_slice_change=nothing)
     worst = agreement.worst(counts)
     columns = st.columns([2.2, 4], vertical_alignment="center")
     if worst is not None:

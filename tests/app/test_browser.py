@@ -124,6 +124,17 @@ def test_slices_change_by_wheel_keys_and_slider_and_keep_their_boxes(visitor, tm
     visitor.settled(0, f"{number}/coronal/32")
 
 
+def test_a_slice_comes_though_the_whole_page_is_asked_for_in_the_same_moment(visitor, tmp_path):
+    visitor.upload(white_nifti(tmp_path / "v.nii"))
+    number, k = visitor.settled()["epoch"].split("/")[0], 2
+    for turn in range(30):  # every other key is a slice up; a click in the side bar follows it at ever another distance
+        k += 1 if turn % 2 else -1
+        visitor.page.locator(".dq").press("ArrowDown" if turn % 2 else "ArrowUp")
+        visitor.page.wait_for_timeout(40 + 4 * turn)
+        visitor.page.get_by_role("radio", name=("fill", "contour")[turn % 2]).click()
+        visitor.settled(0, f"{number}/axial/{k}")
+
+
 def test_several_objects_zoom_and_the_keyboard(visitor, tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), np.full((SIDE, SIDE, 3), 255, np.uint8))
     visitor.upload(tmp_path / "p.png")

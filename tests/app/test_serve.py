@@ -22,6 +22,7 @@ SAFE = {
     "browser.serverAddress": "localhost",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "viewer",
+    "global.minCachedMessageSize": float(1 << 40),
 }
 
 # In a home and a folder whose settings undo every one of them, and variables that do so too.

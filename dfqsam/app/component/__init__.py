@@ -22,12 +22,12 @@ _PANEL = '<div class="dq"></div>'
 PICTURE = Component(
     "dfqsam_picture",
     _PANEL,
-    ("asked", "geometry", "elements", "kept", "drawing", "toolbar", "keys", "pointer", "picture"),
+    ("asked", "geometry", "elements", "kept", "drawing", "toolbar", "keys", "pointer", "telling", "picture"),
 )
-PLANES = Component("dfqsam_planes", _PANEL, ("geometry", "elements", "kept", "keys", "drawing", "planes"))
+PLANES = Component("dfqsam_planes", _PANEL, ("geometry", "elements", "kept", "keys", "drawing", "telling", "planes"))
 SURFACE = Component("dfqsam_surface", _PANEL, ("geometry", "elements", "drawing", "solid", "surface"))
 CHART = Component(
-    "dfqsam_chart", '<div class="dqc"></div>', ("geometry", "elements", "keys", "plot", "chart"), "chart.css"
+    "dfqsam_chart", '<div class="dqc"></div>', ("geometry", "elements", "keys", "plot", "telling", "chart"), "chart.css"
 )
 ALL = (PICTURE, PLANES, SURFACE, CHART)
 

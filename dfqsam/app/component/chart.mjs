@@ -2,6 +2,7 @@
 import { element } from "./elements.mjs";
 import { nearest, plot, ticks } from "./plot.mjs";
 import { slicesOf } from "./keys.mjs";
+import { telling } from "./telling.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 104;
@@ -78,8 +79,8 @@ class Chart {
   }
 }
 
-export default function show({ data, parentElement, setTriggerValue }) {
+export default function show({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".dqc");
   const chart = (root.chart ??= new Chart(root));
-  chart.update(data, (event) => setTriggerValue("slice", event));
+  chart.update(data, telling(setStateValue, "slice"));
 }

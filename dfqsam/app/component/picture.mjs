@@ -7,6 +7,7 @@ import { Kept, loading, whenLoaded } from "./kept.mjs";
 import { keyDown, keyUp } from "./keys.mjs";
 import { listen } from "./pointer.mjs";
 import { fillBar } from "./toolbar.mjs";
+import { telling } from "./telling.mjs";
 
 const pictures = new Kept(loading);
 
@@ -176,13 +177,13 @@ class Picture {
   }
 }
 
-export default function show({ data, parentElement, setStateValue, setTriggerValue }) {
+export default function show({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".dq");
   const picture = (root.picture ??= new Picture(root));
   picture.update(
     data,
-    (prompts) => setStateValue("prompts", prompts),
-    (event) => setTriggerValue("slice", event),
-    (event) => setTriggerValue("missing", event)
+    telling(setStateValue, "prompts"),
+    telling(setStateValue, "slice"),
+    telling(setStateValue, "missing")
   );
 }

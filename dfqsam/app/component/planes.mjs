@@ -4,6 +4,7 @@ import { element } from "./elements.mjs";
 import { fit, toImage, toPanel, transform, wheelSteps, whole } from "./geometry.mjs";
 import { Kept, loading, whenLoaded } from "./kept.mjs";
 import { slicesOf } from "./keys.mjs";
+import { telling } from "./telling.mjs";
 
 const pictures = new Kept(loading);
 const MOST_HEIGHT = 0.62; // of the window's
@@ -149,12 +150,12 @@ class Planes {
   }
 }
 
-export default function show({ data, parentElement, setTriggerValue }) {
+export default function show({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".dq");
   const planes = (root.planes ??= new Planes(root));
   planes.update(
     data,
-    (event) => setTriggerValue("point", event),
-    (event) => setTriggerValue("missing", event)
+    telling(setStateValue, "point"),
+    telling(setStateValue, "missing")
   );
 }
