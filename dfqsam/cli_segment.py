@@ -155,7 +155,7 @@ def _is_volume(path: Path) -> bool:
     from dfqsam.imaging import sniff
 
     try:
-        return sniff(path) in ("nifti", "dicom", "zip", "folder")
+        return sniff(path) in ("nifti", "dicom", "itk", "zip", "folder")
     except InputError:  # said again, in words for pictures
         return False
 

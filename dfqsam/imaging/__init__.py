@@ -1,6 +1,6 @@
 """Studies and pictures in, masks out, with geometry kept.
 
-The base install reads PNG, JPEG and TIFF; NIfTI and DICOM need the extra ``studies``.
+The base install reads PNG, JPEG and TIFF; NIfTI and DICOM need the extra ``studies``, NRRD and MetaImage ``itk``.
 """
 
 from dfqsam.imaging.coco import coco, write_coco

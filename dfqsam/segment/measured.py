@@ -99,7 +99,9 @@ def _box(mask: NDArray[np.bool_]) -> Box:
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _walk(slices: Slices, start: int, mask: NDArray[np.bool_], truth: list[Any], margin: float, step: int) -> list[Step]:
+def _walk(
+    slices: Slices, start: int, mask: NDArray[np.bool_], truth: list[Any], margin: float, step: int
+) -> list[Step]:
     """One direction, until the model finds nothing or the stack ends."""
     found: list[Step] = []
     largest, before, k = int(mask.sum()), mask, start + step

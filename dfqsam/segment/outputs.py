@@ -15,11 +15,14 @@ from dfqsam.errors import InputError
 from dfqsam.imaging import Volume, write_study_mask
 from dfqsam.imaging.files import write_whole
 from dfqsam.imaging.masks import ENDINGS
-from dfqsam.imaging.volume import DicomSource, NiftiSource
+from dfqsam.imaging.volume import DicomSource, ItkSource, NiftiSource
 from dfqsam.segment.study import Segmentation
 
 # Longest first: what a study's name may end in, and what its mask's name does not repeat.
-STUDY_ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+STUDY_ENDINGS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom"),
+    *(".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+)
 
 
 def stem(name: str) -> str:
@@ -33,7 +36,7 @@ def stem(name: str) -> str:
 def ending_for(volume: Volume) -> str:
     """The ending of a mask that is kept as its study is: .nii.gz, .dcm (DICOM SEG), .png, or .json (COCO) for a picture
     of several pages."""
-    if isinstance(volume.source, NiftiSource):
+    if isinstance(volume.source, NiftiSource | ItkSource):
         return ".nii.gz"
     if isinstance(volume.source, DicomSource):
         return ".dcm"
