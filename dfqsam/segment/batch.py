@@ -14,6 +14,7 @@ from typing import Any
 
 from dfqsam.bundle import open_bundle
 from dfqsam.errors import InputError
+from dfqsam.imaging import sniff
 from dfqsam.imaging.files import write_whole
 from dfqsam.imaging.masks import ENDINGS
 from dfqsam.progress import stage
@@ -48,7 +49,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _planned(folder: Path, prompts: Mapping[str, Sequence[Prompt]], output: Path, settings: Settings) -> dict[str, Job]:
+def _series(path: Path, chosen: int | None, usual: int | None) -> int | None:
+    """Which series a study is: as chosen for it, or the usual one where it is a folder or an archive."""
+    if chosen is not None or usual is None:
+        return chosen
+    try:
+        return usual if sniff(path) in ("folder", "zip") else None
+    except InputError:  # said again when the study's turn comes
+        return None
+
+
+def _planned(
+    folder: Path,
+    prompts: Mapping[str, Sequence[Prompt]],
+    output: Path,
+    settings: Settings,
+    choices: Mapping[str, int],
+    series: int | None,
+) -> dict[str, Job]:
     """A job for every study, its target in the work folder.
 
     Raises:
@@ -64,7 +82,8 @@ def _planned(folder: Path, prompts: Mapping[str, Sequence[Prompt]], output: Path
         names[name] = study
         if output.absolute().is_relative_to(path.absolute()):
             raise InputError(f"The output {output} lies inside of the study {study}; choose another folder.")
-        planned[study] = Job(path, tuple(asked), settings, output / WORK / str(number))
+        which = _series(path, choices.get(study), series)
+        planned[study] = Job(path, tuple(asked), settings, output / WORK / str(number), which)
     return planned
 
 
@@ -190,6 +209,8 @@ def segment_folder(
     overlays: str | Path | None = None,
     workers: int = 1,
     force_prompts: bool = False,
+    series: int | None = None,
+    choices: Mapping[str, int] | None = None,
 ) -> Report:
     """Segment many studies; masks go to ``output`` under the studies' names with ``_mask`` before the ending.
 
@@ -207,6 +228,8 @@ def segment_folder(
         overlays: folder of contact sheets, where ``settings.overlay`` asks for them; None for ``output``.
         workers: processes, each with a predictor of its own and its share of the cores, at least 1.
         force_prompts: as for :class:`dfqsam.runtime.Predictor`.
+        series: of every folder and archive with DICOM files, from 1 on, where there are several.
+        choices: the same for single studies; it goes before ``series``.
 
     Raises:
         BundleError: when the bundle is incomplete or altered.
@@ -221,7 +244,7 @@ def segment_folder(
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of studies.")
     identity = open_bundle(bundle).manifest.sha256
-    planned = _planned(folder, prompts, output, settings)
+    planned = _planned(folder, prompts, output, settings, choices or {}, series)
     report = Report()
     with Journal(output) as journal:
         shutil.rmtree(output / WORK, ignore_errors=True)  # of a run that was ended
