@@ -4,7 +4,8 @@
 
 Every structure starts from the exact box on its middle slice. One walk for each margin goes on until the model finds
 nothing, and keeps what the rules would look at; where a rule would have stopped is told from that afterwards, so that
-every combination of rules costs no further question to the model. Rules are chosen for each volume on the other ones.
+every combination of rules costs no further question to the model. Rules are never chosen on what they are reported on:
+for each volume on the other volumes, and for each structure on all other structures.
 """
 
 from __future__ import annotations
@@ -172,13 +173,16 @@ def chosen(scores: NDArray[np.float64], volumes: NDArray[np.int_], left_out: int
 
 def report(found: list[Structure], names: list[str]) -> dict[str, Any]:
     """For each volume, mean Dice over its structures: with exact boxes on every slice, without rules, with the rules
-    that ship, and with those chosen on the other volumes."""
+    that ship, with those chosen on the other volumes, with those chosen for each structure on all others, and, as what
+    rules could do at most, with those chosen on the volume itself."""
     rules = candidates()
     scores = np.array([[one.dice(rule) for one in found] for rule in rules])
     volumes = np.array([one.volume for one in found])
     none = np.array([one.dice(Propagation(0, 0.0, 0.0, 0.0, np.inf)) for one in found])
     shipped = np.array([one.dice(Propagation()) for one in found])
     exact = np.array([one.exact for one in found])
+    others = scores.sum(axis=1, keepdims=True) - scores
+    single_out = scores[others.argmax(axis=0), np.arange(len(found))]
     rows = []
     for number in np.unique(volumes):
         mine = volumes == number
@@ -190,7 +194,9 @@ def report(found: list[Structure], names: list[str]) -> dict[str, Any]:
                 "exact": round(float(exact[mine].mean()), 4),
                 "no_rules": round(float(none[mine].mean()), 4),
                 "shipped": round(float(shipped[mine].mean()), 4),
-                "left_out": round(float(scores[best, mine].mean()), 4),
+                "other_volumes": round(float(scores[best, mine].mean()), 4),
+                "other_structures": round(float(single_out[mine].mean()), 4),
+                "at_most": round(float(scores[:, mine].mean(axis=1).max()), 4),
                 "rules": {name: value for name, value in vars(rules[best]).items() if np.isfinite(value)},
             }
         )
