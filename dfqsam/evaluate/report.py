@@ -13,6 +13,7 @@ from dfqsam.evaluate.summary import worst
 from dfqsam.evaluate.verdict import TAIL_LOSS
 
 WORST = 10
+SHORT = 12  # digits of a hash that people compare
 PROMPTS = {
     "exact": "exact box",
     "jittered": "jittered box (each side moved by about a tenth, at most 20 pixels)",
@@ -24,8 +25,9 @@ PATIENT_DATA = (
     "--pictures to hand it on."
 )
 TERMS = (
-    "Drop: points of Dice that quantization costs. NSD: share of the outlines within the tolerance. HD95: 95th "
-    "percentile of the distance between outlines. Area: how much larger (+) or smaller (-) than the reference."
+    "Drop: points of Dice that quantization costs (below 0: that it gains). NSD: surface Dice, the share of the "
+    "outlines within the tolerance. HD95: 95th percentile of the distance between outlines. Area: how much larger (+) "
+    "or smaller (-) than the reference."
 )
 LOCAL = "Cases are named by their number in {}, which stays here."
 FOOT = f"dfqsam {__version__}. For research; no medical device. Made on this machine; nothing was sent anywhere."
@@ -51,13 +53,20 @@ def both(one: str, two: str) -> str:
 
 
 def identity(models: Models) -> str:
-    """A paragraph that says which two models were compared."""
+    """A paragraph that says which two models were compared; :func:`foot` has the whole hashes."""
     one, two = models.quantized, models.reference
+    against = "the same bundle" if one.sha256 == two.sha256 else f"bundle {two.sha256[:SHORT]}"
     return page.text(
-        f"{one.manifest.model.title}, quantized as {one.manifest.profile} (bundle {one.sha256}), against its full "
-        f"precision (bundle {two.sha256}).",
+        f"{one.manifest.model.title}, quantized as {one.manifest.profile} (bundle {one.sha256[:SHORT]}), against its "
+        f"full precision ({against}).",
         "soft",
     )
+
+
+def foot(models: Models) -> str:
+    """What stands at the end of a report."""
+    hashes = f"SHA-256 of the quantized bundle {models.quantized.sha256}, of full precision {models.reference.sha256}."
+    return page.text(FOOT) + page.text(hashes)
 
 
 def _sentence(mean: dict[str, Any], rows: Sequence[Row]) -> str:
@@ -149,8 +158,9 @@ def figures(rows: Sequence[Row]) -> list[str]:
     referenced = all(row.dice_fp is not None for row in rows)
     if referenced:
         parts.append(
-            page.plot(charts.paired_dice(rows), "Each point is a case; on the line both models do equally well.")
+            page.plot(charts.paired(rows), "Each point is a case; on the grey line both models do equally well.")
         )
+        parts.append(page.plot(charts.paired(rows, "nsd"), "The same for surface Dice, the agreement of outlines."))
     caption = "Bland-Altman: how much larger or smaller the quantized model draws; lines at the mean and ±1.96 SD."
     parts.append(page.plot(charts.bland_altman(rows), caption))
     parts.append(page.plot(charts.agreement(rows), "How closely the two models' masks agree."))
@@ -165,14 +175,18 @@ def figures(rows: Sequence[Row]) -> list[str]:
 
 def worst_table(rows: Sequence[Row], indices: Sequence[int]) -> str:
     """Rows by their number in results.csv; nothing that names a case or a patient."""
+    referenced = any(rows[i].dice_fp is not None for i in indices)
     lines = []
     for i in indices:
         row = rows[i]
-        lost = None if row.dice_fp is None or row.dice_q is None else row.dice_fp - row.dice_q
-        cells = [str(i + 1), row.modality, row.label, row.prompt, points(row.dice_fp), points(row.dice_q), points(lost)]
+        cells = [str(i + 1), row.modality, row.label, row.prompt]
+        if referenced:
+            lost = None if row.dice_fp is None or row.dice_q is None else row.dice_fp - row.dice_q
+            cells += [points(row.dice_fp), points(row.dice_q), points(lost)]
         lines.append([*cells, points(row.agreement)])
-    head = ("case", "modality", "object", "prompt", "Dice fp", "Dice q", "lost", "agreement")
-    return page.table(head, lines, words=4)
+    head = ["case", "modality", "object", "prompt"]
+    head += ["Dice, full precision", "Dice, quantized", "lost"] if referenced else []
+    return page.table([*head, "agreement"], lines, words=4)
 
 
 def evaluation(
@@ -200,7 +214,13 @@ def evaluation(
         worst_table(rows, worst(rows, WORST)),
     ]
     shown = [
-        page.plot(png, f"Case {i + 1}: full precision, quantized, difference.", "jpeg", True) for i, png in pictures
+        page.plot(
+            png,
+            f"Case {i + 1}. Difference: green where both models draw, orange full precision only, blue quantized only.",
+            "jpeg",
+            True,
+        )
+        for i, png in pictures
     ]
     parts += [page.plots(shown)] if shown else []
-    return page.page(title, parts, FOOT)
+    return page.page(title, parts, foot(models))
