@@ -87,8 +87,8 @@ def evaluate(
     """Compare a quantized bundle with its full precision on pictures with reference masks.
 
     DATA has a manifest.csv, a dataset.json (MONAI, Decathlon, nnU-Net), or two folders images and masks with files of
-    the same names (PNG, JPEG, TIFF, NIfTI or DICOM). Nothing leaves the machine. A run that was stopped
-    goes on where it was.
+    the same names (PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or MetaImage). Nothing leaves the machine. A run that was
+    stopped goes on where it was.
 
     Example: dfqsam evaluate bundle DATA -o evaluation --reference full
     """

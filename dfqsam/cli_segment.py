@@ -100,11 +100,11 @@ def segment(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Segment objects in a picture, in a volume from a box on one slice, or in a folder of studies.
+    """Segment objects in a picture, in a volume from a box or clicks on one slice, or in a folder of studies.
 
-    Without a bundle, the 8-bit LiteMedSAM that comes with dfqsam is used. In a volume (NIfTI, a DICOM file, folder or
-    zip) an object is followed through the stack both ways until the model loses it. A FOLDER of studies goes with
-    --prompts; stopped at any moment, the same command goes on. Exit code 1: some of its studies failed.
+    Without a bundle, the 8-bit LiteMedSAM that comes with dfqsam is used. In a volume (NIfTI, NRRD, MetaImage, a DICOM
+    file, folder or zip) an object is followed through the stack both ways until the model loses it. A FOLDER of studies
+    goes with --prompts; stopped at any moment, the same command goes on. Exit code 1: some of its studies failed.
 
     Example: dfqsam segment fundus.png --box 870,600,1080,830 -o disc.png --overlay look.png
 

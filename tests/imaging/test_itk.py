@@ -257,7 +257,7 @@ def test_mutated_headers_are_read_or_refused(data):
 
 
 @pytest.mark.parametrize("kind", ["nrrd", "mha"])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mutated_files_never_crash(tmp_path, kind, data):
     packed = gzip.compress(bytes(range(24)), mtime=0)
