@@ -16,7 +16,7 @@ from dfqsam.evaluate.verdict import TAIL_LOSS, Criterion
 
 ORANGE, BLUE, VERMILION, GREY = "#E69F00", "#0072B2", "#D55E00", "#767676"
 LONGEST_NAME = 42
-LEAST_SHOWN = 0.7
+LEAST_SHOWN, FEW = 0.7, 0.1
 MANY = 200  # points, from which on they are drawn small
 MOST_CRITERIA, WIDEST = 20, 6.0
 HEIGHT = 4.0  # inches, of charts that stand side by side
@@ -126,19 +126,21 @@ def bland_altman(rows: Sequence[Row]) -> bytes:
 
 
 def agreement(rows: Sequence[Row]) -> bytes:
-    """How many cases have which Dice between the masks of the two models; those below 0.7 share the first bar."""
+    """How many cases have which Dice between the masks of the two models; those below 0.7 share the first bar, if few."""
     figure, axes = _figure(4.6, HEIGHT)
     values = np.array([row.agreement for row in rows])
-    below = int((values < LEAST_SHOWN).sum())
-    axes.hist(values.clip(LEAST_SHOWN), bins=np.linspace(LEAST_SHOWN, 1, 31).tolist(), color=BLUE)
+    least = LEAST_SHOWN if float(np.mean(values < LEAST_SHOWN)) <= FEW else 0.0
+    below = int((values < least).sum())
+    counts, *_ = axes.hist(values.clip(least), bins=np.linspace(least, 1, 31).tolist(), color=BLUE)
+    axes.set_ylim(0, 1.2 * float(np.max(counts)))  # room for words
     median = float(np.median(values))
     axes.axvline(median, color=VERMILION, linewidth=1.2)
     place = {"xycoords": "axes fraction", "va": "top", "fontsize": 9}
     axes.annotate(f"median {median:.3f}", (0.02, 1), color=VERMILION, **place)
     if below:
-        axes.annotate(f"{below} below {LEAST_SHOWN:g}, in the first bar", (0.02, 0.92), **place)
+        axes.annotate(f"{below} below {least:g}, in the first bar", (0.02, 0.92), **place)
     _whole_numbers(axes)
-    axes.set(xlabel="Dice between the masks of the two models", ylabel="Cases", xlim=(LEAST_SHOWN, 1))
+    axes.set(xlabel="Dice between the masks of the two models", ylabel="Cases", xlim=(least, 1))
     return _svg(figure)
 
 
@@ -181,23 +183,25 @@ def losses(values: Sequence[float], margin: float, what: str, large: float | Non
 def criteria(found: Sequence[Criterion]) -> bytes:
     """What was seen, its limits and what is allowed, each as a share of what is allowed: left of 1 is good.
 
-    Of more than 20 those that reach furthest to the right; what lies beyond six times of what is allowed is cut off.
+    Of more than 20 those that reach furthest to the right; bars end at six times of what is allowed, or beyond the
+    largest loss that was seen.
     """
     shown = sorted(found, key=lambda one: -one.upper / one.allowed)[:MOST_CRITERIA]
     found = [one for one in found if one in shown]
     figure, axes = _figure(7.4, 0.9 + 0.42 * len(found))
-    furthest = 1.15
+    furthest, largest = 1.15, WIDEST
     for place, criterion in enumerate(found):
         low, value, high = (x / criterion.allowed for x in (criterion.lower, criterion.value, criterion.upper))
         if np.isfinite([low, high]).all():
             axes.plot([low, high], [place, place], color=BLUE, linewidth=3, solid_capstyle="butt")
             furthest = max(furthest, 1.05 * high)
+        largest = max(largest, 1.1 * value)
         axes.scatter([value], [place], 46, BLUE, zorder=3)
     axes.axvline(1, color=VERMILION, linewidth=1.2)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(found)), [_short(criterion.name) for criterion in found], fontsize=9)
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlim(max(-WIDEST, axes.get_xlim()[0]), min(WIDEST, max(furthest, axes.get_xlim()[1])))
+    axes.set_xlim(max(-WIDEST, axes.get_xlim()[0]), min(largest, max(furthest, axes.get_xlim()[1])))
     axes.annotate(
         "allowed", (1, 1), xycoords=("data", "axes fraction"), color=VERMILION, fontsize=9, ha="center", va="bottom"
     )

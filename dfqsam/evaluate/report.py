@@ -72,7 +72,7 @@ def foot(models: Models) -> str:
 def _sentence(mean: dict[str, Any], rows: Sequence[Row]) -> str:
     """The finding in plain words."""
     if "dice_fp" not in mean:
-        return f"The outlines of the two models agree to {points(mean.get('agreement'))} of 100 on average."
+        return f"The masks of the two models agree to {points(mean.get('agreement'))} of 100 on average (Dice)."
     drop, lost = mean["dice_drop"], losing(rows)
     said = f"loses {points(drop)} points of Dice" if drop > 0 else f"gains {points(-drop)} points of Dice"
     return (
@@ -140,7 +140,7 @@ def _tables(summary: dict[str, Any], referenced: bool) -> list[str]:
             missing += means.get("hd95_undefined_fp", 0) + means.get("hd95_undefined_q", 0)
     parts.append(page.table(_head("prompt", summary, referenced), lines))
     said = "; ".join(f"{prompt}: {PROMPTS[prompt]}" for prompt in summary["prompts"])
-    parts.append(page.text(f"Full precision / quantized. {said}. {TERMS if referenced else ''}", "soft"))
+    parts.append(page.text(f"Full precision / quantized. {said}. {TERMS}" if referenced else f"{said}.", "soft"))
     if missing:
         parts.append(page.text(f"{missing} masks were empty: they have no HD95 and count as Dice 0 and NSD 0.", "soft"))
     first = next(iter(summary["prompts"].values()))
@@ -206,7 +206,9 @@ def evaluation(
     parts = [page.note(PATIENT_DATA)] if pictures else []
     parts += [identity(models), *_overview(summary, rows)]
     if not referenced:
-        parts.append(page.note("Without reference masks only agreement is measured; whether either is right is not."))
+        parts.append(
+            page.note("Without reference masks only agreement is measured, not whether either model is right.")
+        )
     parts += [page.heading("Charts"), page.plots(figures(first)), *_tables(summary, referenced)]
     parts += [
         page.heading("Worst cases"),

@@ -14,7 +14,7 @@ from dfqsam.evaluate.page import page, table, typeset
 from dfqsam.evaluate.rows import Row
 from dfqsam.evaluate.run import Work, run_evaluation
 from dfqsam.evaluate.sources import open_data
-from dfqsam.evaluate.verdict import decide, tail_criterion
+from dfqsam.evaluate.verdict import BROKEN, decide, mean_criterion, tail_criterion
 from dfqsam.evaluate.worst_pictures import _region
 from tests.evaluate.test_sources import pair
 from tests.evaluate.world import toy_bundle, write_manifest
@@ -166,3 +166,24 @@ def test_a_narrow_range_of_areas_has_numbers_that_can_be_read():
         patch.setattr(Figure, "savefig", look)
         charts.bland_altman(rows)
     assert {"5,000", "10,000", "20,000", "50,000"} <= {*seen}
+
+
+def test_losses_far_beyond_what_is_allowed_are_drawn():
+    """A chart that ends at six times of what is allowed would show a bad failure as nothing at all."""
+    bad = mean_criterion("Dice", np.linspace(0.3, 0.4, 20), 0.02)
+    assert bad.state == BROKEN
+    seen = []
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+
+    def look(figure, *arguments, **options):
+        real(figure, *arguments, **options)
+        seen.append(figure.axes[0].get_xlim()[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", look)
+        charts.criteria([bad, tail_criterion("Large losses", np.zeros(20))])
+        charts.criteria([tail_criterion("Large losses", np.zeros(5))])
+    assert seen[0] > 0.35 / 0.02
+    assert seen[1] == pytest.approx(6)
