@@ -126,7 +126,7 @@ def bland_altman(rows: Sequence[Row]) -> bytes:
 
 
 def agreement(rows: Sequence[Row]) -> bytes:
-    """How many cases have which Dice between the masks of the two models; those below 0.7 share the first bar, if few."""
+    """How many cases have which Dice between the masks of the two models; those below 0.7 share a bar, if few."""
     figure, axes = _figure(4.6, HEIGHT)
     values = np.array([row.agreement for row in rows])
     least = LEAST_SHOWN if float(np.mean(values < LEAST_SHOWN)) <= FEW else 0.0

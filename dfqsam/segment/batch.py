@@ -14,7 +14,6 @@ from typing import Any
 
 from dfqsam.bundle import open_bundle
 from dfqsam.errors import InputError
-from dfqsam.imaging import sniff
 from dfqsam.imaging.files import write_whole
 from dfqsam.imaging.masks import ENDINGS
 from dfqsam.progress import stage
@@ -22,9 +21,8 @@ from dfqsam.segment import job as jobs
 from dfqsam.segment.job import Job, Settings
 from dfqsam.segment.journal import Journal
 from dfqsam.segment.outputs import stem, volumes_csv
+from dfqsam.segment.plan import WORK, planned
 from dfqsam.segment.prompt import Prompt
-
-WORK = ".work"
 
 
 @dataclass
@@ -47,44 +45,6 @@ class Report:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _series(path: Path, chosen: int | None, usual: int | None) -> int | None:
-    """Which series a study is: as chosen for it, or the usual one where it is a folder or an archive."""
-    if chosen is not None or usual is None:
-        return chosen
-    try:
-        return usual if sniff(path) in ("folder", "zip") else None
-    except InputError:  # said again when the study's turn comes
-        return None
-
-
-def _planned(
-    folder: Path,
-    prompts: Mapping[str, Sequence[Prompt]],
-    output: Path,
-    settings: Settings,
-    choices: Mapping[str, int],
-    series: int | None,
-) -> dict[str, Job]:
-    """A job for every study, its target in the work folder.
-
-    Raises:
-        InputError: when two studies would be written under one name, or the output lies inside a study.
-    """
-    planned: dict[str, Job] = {}
-    names: dict[str, str] = {}
-    for number, (study, asked) in enumerate(prompts.items()):
-        path = folder / study
-        name = stem(study).casefold()
-        if name in names:
-            raise InputError(f"The masks of {names[name]} and {study} would have one name; rename one of the studies.")
-        names[name] = study
-        if output.absolute().is_relative_to(path.absolute()):
-            raise InputError(f"The output {output} lies inside of the study {study}; choose another folder.")
-        which = _series(path, choices.get(study), series)
-        planned[study] = Job(path, tuple(asked), settings, output / WORK / str(number), which)
-    return planned
 
 
 @dataclass
@@ -244,19 +204,19 @@ def segment_folder(
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of studies.")
     identity = open_bundle(bundle).manifest.sha256
-    planned = _planned(folder, prompts, output, settings, choices or {}, series)
+    jobs_of = planned(folder, prompts, output, settings, choices or {}, series)
     report = Report()
     with Journal(output) as journal:
         shutil.rmtree(output / WORK, ignore_errors=True)  # of a run that was ended
         (output / WORK).mkdir()
         batch = _Batch(output, Path(overlays or output), identity, journal, report)
-        todo = {study: job for study, job in planned.items() if batch.open(study, job)}
-        with stage("studies", len(planned)) as advance:
-            advance(len(planned) - len(todo))
+        todo = {study: job for study, job in jobs_of.items() if batch.open(study, job)}
+        with stage("studies", len(jobs_of)) as advance:
+            advance(len(jobs_of) - len(todo))
             for study, result in _results(todo, Path(bundle), max(1, min(workers, len(todo))), force_prompts):
                 batch.commit(study, todo[study], result)
                 advance(1, failed=len(report.failed))
         known = {record["study"]: record for record in (*report.before, *report.done)}
-        write_whole(output / "volumes.csv", volumes_csv([known[study] for study in planned if study in known]))
+        write_whole(output / "volumes.csv", volumes_csv([known[study] for study in jobs_of if study in known]))
         shutil.rmtree(output / WORK, ignore_errors=True)
     return report
