@@ -25,6 +25,7 @@ Split = Annotated[str, typer.Option(help="Of a manifest.csv.")]
 Label = Annotated[list[str] | None, typer.Option(help="Only this kind of object; may be repeated.")]
 Slices = Annotated[int | None, typer.Option(min=1, help="Of a volume and object at most so many; without it, all.")]
 WindowText = Annotated[str | None, typer.Option(help="LEVEL,WIDTH for volumes; without it, what suits the modality.")]
+Series = Annotated[int | None, typer.Option(min=1, help="Of folders and zips with several series of DICOM, from 1 on.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every random draw.")]
 Workers = Annotated[
     int | None,
@@ -75,6 +76,7 @@ def evaluate(
     label: Label = None,
     slices: Slices = None,
     window: WindowText = None,
+    series: Series = None,
     seed: Seed = 0,
     workers: Workers = None,
     pictures: Annotated[
@@ -85,8 +87,8 @@ def evaluate(
     """Compare a quantized bundle with its full precision on pictures with reference masks.
 
     DATA has a manifest.csv, a dataset.json (MONAI, Decathlon, nnU-Net), or two folders images and masks with files of
-    the same names (PNG, JPEG, TIFF, NIfTI or DICOM). Nothing leaves the machine. A run that was stopped
-    goes on where it was.
+    the same names (PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or MetaImage). Nothing leaves the machine. A run that was
+    stopped goes on where it was.
 
     Example: dfqsam evaluate bundle DATA -o evaluation --reference full
     """
@@ -96,7 +98,8 @@ def evaluate(
     from dfqsam.evaluate.sources import open_data
 
     models = open_models(bundle, reference)
-    samples = open_data(data, split=split, boxes=boxes, labels=label or (), slices=slices, window=_window(window))
+    which: dict[str, Any] = {"slices": slices, "window": _window(window), "series": series}
+    samples = open_data(data, split=split, boxes=boxes, labels=label or (), **which)
     summary = run_evaluation(models, samples, output, Work(_names(prompts), seed, workers), pictures)
     if as_json:
         print_json(summary)
@@ -129,6 +132,7 @@ def accept(
     label: Label = None,
     slices: Slices = None,
     window: WindowText = None,
+    series: Series = None,
     seed: Seed = 0,
     workers: Workers = None,
     key: Annotated[
@@ -163,7 +167,8 @@ def accept(
 
     signer = None if key is None else open_signer(key)
     models = open_models(bundle, reference)
-    samples = open_data(data, split=split, boxes=boxes, labels=label or (), slices=slices, window=_window(window))
+    which: dict[str, Any] = {"slices": slices, "window": _window(window), "series": series}
+    samples = open_data(data, split=split, boxes=boxes, labels=label or (), **which)
     kinds = None if prompt is None else [prompt]
     judgement, document = run_acceptance(models, samples, output, rules, Work(kinds, seed, workers))
     _conclude(models, output, document, signer)

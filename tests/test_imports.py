@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
     "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
     "imaging": LEAVES | {"imaging"},
-    "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", *NUMPY_ONLY},
+    "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", "assets", *NUMPY_ONLY},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
     "judgement": {"", "errors", "judgement"},
     "console": {"errors"},
@@ -77,7 +77,7 @@ TORCH_FREE = (
     "cli_app",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
-BY_HAND = {"bench/flash.py", "bench/products.py"}  # run by name on a developer's machine; nothing imports it
+BY_HAND = {"bench/flash.py", "bench/products.py", "segment/measured.py"}  # run by name; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
 EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scipy"}, "bench": {"matplotlib"}}

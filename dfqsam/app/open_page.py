@@ -17,7 +17,7 @@ from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
 from dfqsam.imaging import Series, Volume, open_study, open_uploads, study_series, upload_series
 
-KINDS = "NIfTI, DICOM (files of a series, or a zip), PNG, JPEG or TIFF"
+KINDS = "NIfTI, DICOM (files of a series, or a zip), NRRD, MHA, PNG, JPEG or TIFF"
 
 
 def open_work(name: str, volume: Volume) -> None:

@@ -25,8 +25,14 @@ class _Asked:
     def __init__(self, model: Model) -> None:
         self._model, self._predictor = model, model.predictor()
 
-    def check_prompt(self, shape: tuple[int, int], *, box: ArrayLike) -> Any:
-        return self._predictor.check_prompt(shape, box=box)
+    def check_prompt(
+        self,
+        shape: tuple[int, int],
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+    ) -> Any:
+        return self._predictor.check_prompt(shape, point_coords, point_labels, box)
 
     def set_image(self, image: ArrayLike) -> None:
         picture = np.asarray(image, np.uint8)
@@ -40,8 +46,13 @@ class _Asked:
     def set_embedding(self, embedding: NDArray[np.float32], shape: tuple[int, int]) -> None:
         self._predictor.set_embedding(embedding, shape)
 
-    def predict(self, *, box: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        return self._predictor.predict(box=box)
+    def predict(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        return self._predictor.predict(point_coords, point_labels, box)
 
 
 class Job:

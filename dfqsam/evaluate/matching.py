@@ -88,15 +88,11 @@ def matched(folder: Path, endings: tuple[str, ...]) -> list[Match]:
     return found
 
 
-def patients(folder: Path) -> dict[str, str]:
-    """Image name to patient, from ``patients.csv`` with the columns image and patient; empty without that file.
-
-    Raises:
-        InputError: when the file lacks a column.
-    """
+def _table(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``patients.csv``; none without that file."""
     path = folder / PATIENTS
     if not path.is_file():
-        return {}
+        return []
     try:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
@@ -104,8 +100,33 @@ def patients(folder: Path) -> dict[str, str]:
         raise InputError(f"{path} cannot be read as CSV ({error}); save it as plain CSV in UTF-8.") from error
     if any(not row.get("image") or not row.get("patient") for row in rows):
         raise InputError(f"{path} needs the columns image and patient, filled in every row.")
+    return rows
+
+
+def patients(folder: Path) -> dict[str, str]:
+    """Image name to patient, from ``patients.csv`` with the columns image and patient; empty without that file.
+
+    Raises:
+        InputError: when the file lacks a column.
+    """
     below = folder / "images"
-    return {stem(below / row["image"], below): row["patient"] for row in rows}
+    return {stem(below / row["image"], below): row["patient"] for row in _table(folder)}
+
+
+def series_of(folder: Path) -> dict[str, int]:
+    """Image name to the number of its series, from 1 on, where ``patients.csv`` has a column series that is filled.
+
+    Raises:
+        InputError: when the file lacks a column, or a series is no such number.
+    """
+    below, found = folder / "images", {}
+    for row in _table(folder):
+        text = (row.get("series") or "").strip()
+        if text and not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+            raise InputError(f"{folder / PATIENTS} has the series {text!r} of {row['image']}; give a number from 1 on.")
+        if text:
+            found[stem(below / row["image"], below)] = int(text)
+    return found
 
 
 def patient_of(name: str, known: dict[str, str], folder: Path) -> str:

@@ -11,16 +11,19 @@ from dfqsam.imaging import sniff
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # Cut from names; others are a part of them, as DICOM files are often named by numbers with points.
-KNOWN = (".dcm", ".dicom", ".ima", ".zip")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+KNOWN = (".dcm", ".dicom", ".ima", ".zip", *ITK)
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file is NIfTI by its name, or DICOM or an archive by what it begins with."""
+    """Whether a file is NIfTI by its name, or DICOM, NRRD, MetaImage or an archive by what it begins with."""
     if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
         return False
     if path.name.lower().endswith(NIFTI):
         return True
-    return not path.name.lower().endswith(PICTURES) and path.stat().st_size > 0 and sniff(path) in ("dicom", "zip")
+    if path.name.lower().endswith(PICTURES) or not path.stat().st_size:
+        return False
+    return sniff(path) in ("dicom", "zip", "itk")
 
 
 def _volumes(folder: Path) -> list[Path]:
@@ -80,10 +83,10 @@ def matched_volumes(folder: Path) -> list[Match]:
     levels: list[tuple[Path, list[tuple[str, Path]]]] = []
     for path in _volumes(below):
         own = [(_name(path, below), path)]
-        single = _is_nifti(path) or path.name.lower().endswith(".zip")
+        single = _is_nifti(path) or path.name.lower().endswith((".zip", *ITK))
         levels.append((path, own if single else own + [(name, below / name) for name in _folders(path, below)]))
     known = {name for _, names in levels for name, _ in names}
-    dicom = {name for path, names in levels for name, _ in names if not _is_nifti(path)}
+    dicom = {name for path, names in levels for name, _ in names if not path.name.lower().endswith((*NIFTI, *ITK))}
     masks = _masks(folder / "masks", known, dicom)
     wanted = {image for name, _ in masks for image, _ in candidates(name)}
     images: dict[str, Path] = {}

@@ -75,7 +75,7 @@ def _stamp(group: Sequence[Sample], files: dict[Path, list[Any]]) -> str:
     Args:
         files: what is known of files by now; the slices of a volume share theirs.
     """
-    facts: list[Any] = [[sample.key, sample.box, sample.spacing, sample.thickness] for sample in group]
+    facts: list[Any] = [[sample.key, sample.box, sample.spacing, sample.thickness, sample.shown] for sample in group]
     facts += [[sample.dataset, sample.modality, sample.patient, sample.label] for sample in group]
     for path in sorted({path for sample in group for path in sample.files}):
         if path not in files:

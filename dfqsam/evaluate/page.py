@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
@@ -35,9 +36,15 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); color: var(--sof
 """
 
 
+def typeset(content: str) -> str:
+    """The text escaped, with a minus sign before negative numbers and none of its units on a line of its own."""
+    signed = re.sub(r"(?<![\w.-])-(?=\d)", "\u2212", content)
+    return escape(re.sub(r"(?<=\d) (?=(%|ml|mm|px|points)(?!\w))", "\u00a0", signed))
+
+
 def text(content: str, css: str = "") -> str:
     """A paragraph; the text is escaped."""
-    return f'<p class="{css}">{escape(content)}</p>' if css else f"<p>{escape(content)}</p>"
+    return f'<p class="{css}">{typeset(content)}</p>' if css else f"<p>{typeset(content)}</p>"
 
 
 def heading(content: str) -> str:
@@ -51,7 +58,7 @@ def note(content: str) -> str:
 
 def verdict(word: str, reason: str, css: str) -> str:
     """The verdict in large letters; ``css`` is good, bad or open."""
-    return f'<div class="verdict {css}"><strong>{escape(word)}</strong><br>{escape(reason)}</div>'
+    return f'<div class="verdict {css}"><strong>{escape(word)}</strong><br>{typeset(reason)}</div>'
 
 
 def cards(facts: Sequence[tuple[str, str]]) -> str:
@@ -77,7 +84,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) ->
 
     def line(cells: Sequence[str], tag: str) -> str:
         parts = (
-            f"<{tag}>{escape(cell)}</{tag}>" if i < words else f'<{tag} class="n">{escape(cell)}</{tag}>'
+            f"<{tag}>{escape(cell)}</{tag}>" if i < words else f'<{tag} class="n">{typeset(cell)}</{tag}>'
             for i, cell in enumerate(cells)
         )
         return f"<tr>{''.join(parts)}</tr>"
@@ -87,7 +94,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) ->
 
 
 def page(title: str, parts: Sequence[str], foot: str) -> str:
-    """The whole document. The policy in its head forbids browsers to fetch anything."""
+    """The whole document, ``foot`` (paragraphs) at its end; the policy in its head forbids browsers to fetch."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -95,5 +102,5 @@ def page(title: str, parts: Sequence[str], foot: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
         + "\n".join(parts)
-        + f"\n<footer><p>{escape(foot)}</p></footer></body></html>\n"
+        + f"\n<footer>{foot}</footer></body></html>\n"
     )

@@ -13,6 +13,7 @@ from dfqsam.evaluate.summary import worst
 from dfqsam.evaluate.verdict import TAIL_LOSS
 
 WORST = 10
+SHORT = 12  # digits of a hash that people compare
 PROMPTS = {
     "exact": "exact box",
     "jittered": "jittered box (each side moved by about a tenth, at most 20 pixels)",
@@ -24,8 +25,9 @@ PATIENT_DATA = (
     "--pictures to hand it on."
 )
 TERMS = (
-    "Drop: points of Dice that quantization costs. NSD: share of the outlines within the tolerance. HD95: 95th "
-    "percentile of the distance between outlines. Area: how much larger (+) or smaller (-) than the reference."
+    "Drop: points of Dice that quantization costs (below 0: that it gains). NSD: surface Dice, the share of the "
+    "outlines within the tolerance. HD95: 95th percentile of the distance between outlines. Area: how much larger (+) "
+    "or smaller (-) than the reference."
 )
 LOCAL = "Cases are named by their number in {}, which stays here."
 FOOT = f"dfqsam {__version__}. For research; no medical device. Made on this machine; nothing was sent anywhere."
@@ -51,19 +53,26 @@ def both(one: str, two: str) -> str:
 
 
 def identity(models: Models) -> str:
-    """A paragraph that says which two models were compared."""
+    """A paragraph that says which two models were compared; :func:`foot` has the whole hashes."""
     one, two = models.quantized, models.reference
+    against = "the same bundle" if one.sha256 == two.sha256 else f"bundle {two.sha256[:SHORT]}"
     return page.text(
-        f"{one.manifest.model.title}, quantized as {one.manifest.profile} (bundle {one.sha256}), against its full "
-        f"precision (bundle {two.sha256}).",
+        f"{one.manifest.model.title}, quantized as {one.manifest.profile} (bundle {one.sha256[:SHORT]}), against its "
+        f"full precision ({against}).",
         "soft",
     )
+
+
+def foot(models: Models) -> str:
+    """What stands at the end of a report."""
+    hashes = f"SHA-256 of the quantized bundle {models.quantized.sha256}, of full precision {models.reference.sha256}."
+    return page.text(FOOT) + page.text(hashes)
 
 
 def _sentence(mean: dict[str, Any], rows: Sequence[Row]) -> str:
     """The finding in plain words."""
     if "dice_fp" not in mean:
-        return f"The outlines of the two models agree to {points(mean.get('agreement'))} of 100 on average."
+        return f"The masks of the two models agree to {points(mean.get('agreement'))} of 100 on average (Dice)."
     drop, lost = mean["dice_drop"], losing(rows)
     said = f"loses {points(drop)} points of Dice" if drop > 0 else f"gains {points(-drop)} points of Dice"
     return (
@@ -131,7 +140,7 @@ def _tables(summary: dict[str, Any], referenced: bool) -> list[str]:
             missing += means.get("hd95_undefined_fp", 0) + means.get("hd95_undefined_q", 0)
     parts.append(page.table(_head("prompt", summary, referenced), lines))
     said = "; ".join(f"{prompt}: {PROMPTS[prompt]}" for prompt in summary["prompts"])
-    parts.append(page.text(f"Full precision / quantized. {said}. {TERMS if referenced else ''}", "soft"))
+    parts.append(page.text(f"Full precision / quantized. {said}. {TERMS}" if referenced else f"{said}.", "soft"))
     if missing:
         parts.append(page.text(f"{missing} masks were empty: they have no HD95 and count as Dice 0 and NSD 0.", "soft"))
     first = next(iter(summary["prompts"].values()))
@@ -149,8 +158,9 @@ def figures(rows: Sequence[Row]) -> list[str]:
     referenced = all(row.dice_fp is not None for row in rows)
     if referenced:
         parts.append(
-            page.plot(charts.paired_dice(rows), "Each point is a case; on the line both models do equally well.")
+            page.plot(charts.paired(rows), "Each point is a case; on the grey line both models do equally well.")
         )
+        parts.append(page.plot(charts.paired(rows, "nsd"), "The same for surface Dice, the agreement of outlines."))
     caption = "Bland-Altman: how much larger or smaller the quantized model draws; lines at the mean and ±1.96 SD."
     parts.append(page.plot(charts.bland_altman(rows), caption))
     parts.append(page.plot(charts.agreement(rows), "How closely the two models' masks agree."))
@@ -165,14 +175,18 @@ def figures(rows: Sequence[Row]) -> list[str]:
 
 def worst_table(rows: Sequence[Row], indices: Sequence[int]) -> str:
     """Rows by their number in results.csv; nothing that names a case or a patient."""
+    referenced = any(rows[i].dice_fp is not None for i in indices)
     lines = []
     for i in indices:
         row = rows[i]
-        lost = None if row.dice_fp is None or row.dice_q is None else row.dice_fp - row.dice_q
-        cells = [str(i + 1), row.modality, row.label, row.prompt, points(row.dice_fp), points(row.dice_q), points(lost)]
+        cells = [str(i + 1), row.modality, row.label, row.prompt]
+        if referenced:
+            lost = None if row.dice_fp is None or row.dice_q is None else row.dice_fp - row.dice_q
+            cells += [points(row.dice_fp), points(row.dice_q), points(lost)]
         lines.append([*cells, points(row.agreement)])
-    head = ("case", "modality", "object", "prompt", "Dice fp", "Dice q", "lost", "agreement")
-    return page.table(head, lines, words=4)
+    head = ["case", "modality", "object", "prompt"]
+    head += ["Dice, full precision", "Dice, quantized", "lost"] if referenced else []
+    return page.table([*head, "agreement"], lines, words=4)
 
 
 def evaluation(
@@ -192,7 +206,9 @@ def evaluation(
     parts = [page.note(PATIENT_DATA)] if pictures else []
     parts += [identity(models), *_overview(summary, rows)]
     if not referenced:
-        parts.append(page.note("Without reference masks only agreement is measured; whether either is right is not."))
+        parts.append(
+            page.note("Without reference masks only agreement is measured, not whether either model is right.")
+        )
     parts += [page.heading("Charts"), page.plots(figures(first)), *_tables(summary, referenced)]
     parts += [
         page.heading("Worst cases"),
@@ -200,7 +216,13 @@ def evaluation(
         worst_table(rows, worst(rows, WORST)),
     ]
     shown = [
-        page.plot(png, f"Case {i + 1}: full precision, quantized, difference.", "jpeg", True) for i, png in pictures
+        page.plot(
+            png,
+            f"Case {i + 1}. Difference: green where both models draw, orange full precision only, blue quantized only.",
+            "jpeg",
+            True,
+        )
+        for i, png in pictures
     ]
     parts += [page.plots(shown)] if shown else []
-    return page.page(title, parts, FOOT)
+    return page.page(title, parts, foot(models))

@@ -34,6 +34,7 @@ class Sample:
         box: x0, y0, x1, y1 in pixels, in place of the box of the reference mask.
         spacing: size of a pixel as (row, column) in mm, None where it is not known.
         thickness: of the slice in mm, where the picture is a slice of a volume.
+        shown: what else decides the picture: window and series, as text.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Sample:
     box: Box | None = None
     spacing: tuple[float, float] | None = None
     thickness: float | None = None
+    shown: str = ""
 
     @property
     def unit(self) -> str:

@@ -22,7 +22,9 @@ def _names(labels: Any) -> dict[int, str]:
     return found
 
 
-def decathlon(path: Path, slices: int | None = None, window: LevelWidth | None = None) -> list[Sample]:
+def decathlon(
+    path: Path, slices: int | None = None, window: LevelWidth | None = None, series: int | None = None
+) -> list[Sample]:
     """The slices of what a ``dataset.json`` lists with a label: under ``validation`` where that has labels, else under
     ``training``.
 
@@ -60,5 +62,6 @@ def decathlon(path: Path, slices: int | None = None, window: LevelWidth | None =
             names=names,
             slices=slices,
             window=window,
+            series=series,
         )
     return found

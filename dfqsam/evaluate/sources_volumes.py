@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.evaluate.matching import patient_of, patients
+from dfqsam.evaluate.matching import patient_of, patients, series_of
 from dfqsam.evaluate.matching_volumes import NIFTI, matched_volumes
 from dfqsam.evaluate.samples import Mask, Picture, Sample, state
 from dfqsam.imaging import Plane, View, Volume, Window, open_study, read_study_mask, segment_names, sniff
@@ -28,11 +28,11 @@ _READING = threading.Lock()
 
 
 @lru_cache(maxsize=KEPT_VOLUMES)
-def _read(path: Path, state: State) -> Volume:
+def _read(path: Path, state: State, series: int | None) -> Volume:
     del state  # so that what is kept in memory of files that changed is not used
     _check(path)
     try:
-        volume = open_study(path)
+        volume = open_study(path, series)
     except InputError as error:  # files of a series are named without their folder, of which there are many here
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
     if isinstance(volume.source, NiftiSource) and len(volume.source.shape) < 3:
@@ -41,10 +41,10 @@ def _read(path: Path, state: State) -> Volume:
 
 
 @lru_cache(maxsize=KEPT_VOLUMES)
-def _read_labels(mask: Path, state: State, image: Path, image_state: State) -> NDArray[np.uint16]:
+def _read_labels(mask: Path, state: State, image: Path, image_state: State, series: int | None) -> NDArray[np.uint16]:
     del state
     _check(mask)
-    return read_study_mask(mask, _read(image, image_state), whole=True)
+    return read_study_mask(mask, _read(image, image_state, series), whole=True)
 
 
 def _check(path: Path) -> None:
@@ -53,24 +53,24 @@ def _check(path: Path) -> None:
         raise InputError(f"{path} cannot be read as NIfTI, which its name says it is; export it again.")
 
 
-def _volume(path: Path) -> Volume:
+def _volume(path: Path, series: int | None) -> Volume:
     with _READING:
-        return _read(path, state(path))
+        return _read(path, state(path), series)
 
 
-def _labels(mask: Path, image: Path) -> NDArray[np.uint16]:
+def _labels(mask: Path, image: Path, series: int | None) -> NDArray[np.uint16]:
     """S x R x C, on the voxels of the image."""
     with _READING:
-        return _read_labels(mask, state(mask), image, state(image))
+        return _read_labels(mask, state(mask), image, state(image), series)
 
 
-def _picture(path: Path, plane: Plane, k: int, window: Window | str | None) -> Picture:
-    volume = _volume(path)
+def _picture(path: Path, series: int | None, plane: Plane, k: int, window: Window | str | None) -> Picture:
+    volume = _volume(path, series)
     return volume.picture(k, volume.view(plane), window)
 
 
-def _mask(mask: Path, image: Path, view: View, k: int, value: int) -> Mask:
-    return view.show(_labels(mask, image).take(k, view.axis) == value)
+def _mask(mask: Path, image: Path, series: int | None, view: View, k: int, value: int) -> Mask:
+    return view.show(_labels(mask, image, series).take(k, view.axis) == value)
 
 
 def _only_file(path: Path) -> Path:
@@ -112,6 +112,7 @@ def slices_of(
     label: str = "",
     slices: int | None = None,
     window: LevelWidth | None = None,
+    series: int | None = None,
 ) -> list[Sample]:
     """The slices of one volume that show an object, for every label of its mask.
 
@@ -124,12 +125,15 @@ def slices_of(
         label: of a mask that holds one object.
         slices: at most so many of each object, spread evenly.
         window: level and width; None for what suits the modality.
+        series: which one of a folder or archive, from 1 on; of no matter where the image is a single file.
 
     Raises:
         InputError: when a file cannot be read, or the two have another size or position.
     """
     mask = _only_file(mask)
-    volume, values = _volume(image), _labels(mask, image)
+    if series is not None and sniff(image) not in ("folder", "zip"):
+        series = None
+    volume, values = _volume(image, series), _labels(mask, image, series)
     plane = volume.natural_plane
     view, shown = volume.view(plane), _window(window, modality, volume)
     thick = _thickness(volume, view)
@@ -150,24 +154,29 @@ def slices_of(
                     patient=patient,
                     label=names.get(value) or label or (f"label {value}" if len(present) > 1 else ""),
                     files=(image, mask),
-                    picture=partial(_picture, image, plane, at, shown),
-                    reference=partial(_mask, mask, image, view, at, value),
+                    picture=partial(_picture, image, series, plane, at, shown),
+                    reference=partial(_mask, mask, image, series, view, at, value),
                     spacing=view.spacing,
                     thickness=thick[at],
+                    shown=f"{shown} {series}",
                 )
             )
     return sorted(found, key=lambda sample: sample.view)
 
 
-def pairs(folder: Path, slices: int | None = None, window: LevelWidth | None = None) -> list[Sample]:
+def pairs(
+    folder: Path, slices: int | None = None, window: LevelWidth | None = None, series: int | None = None
+) -> list[Sample]:
     """The slices of the volumes in ``folder/images`` with masks of the same names in ``folder/masks``.
+
+    Where ``patients.csv`` has a column series, it says which one of each folder or archive; elsewhere ``series`` does.
 
     Raises:
         InputError: when names do not match, and as :func:`slices_of`.
     """
-    known, found = patients(folder), []
+    known, which, found = patients(folder), series_of(folder), []
     for name, image, label, mask in track(matched_volumes(folder), "Reading the masks"):
         patient, dataset = patient_of(name, known, folder), folder.resolve().name
         about = {"name": name, "dataset": dataset, "patient": patient, "label": label}
-        found += slices_of(image, mask, **about, slices=slices, window=window)
+        found += slices_of(image, mask, **about, slices=slices, window=window, series=which.get(name, series))
     return sorted(found, key=lambda sample: sample.view)

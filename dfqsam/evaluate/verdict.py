@@ -27,6 +27,7 @@ EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
 MET, BROKEN, OPEN = "met", "broken", "open"
 TAIL_LOSS, TAIL_SHARE = 0.10, 0.05
 POWER = 0.9
+MOST_SAID = 6  # criteria in words; all are in the table
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ class Criterion:
 def _plain(value: float) -> str:
     """Four digits behind the point, and no minus sign before a zero."""
     return f"{round(value, 4) + 0.0:.4f}"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def _said(criteria: Sequence[Criterion]) -> str:
+    """The sentences of the first criteria, and how many more there are."""
+    more = len(criteria) - MOST_SAID
+    return " ".join(c.sentence for c in criteria[:MOST_SAID]) + (
+        f" And {more} more, which the report lists." if more > 0 else ""
+    )
 
 
 def _state(lower: float, upper: float, allowed: float) -> str:
@@ -99,11 +112,11 @@ def tail_criterion(name: str, losses: ArrayLike, loss: float = TAIL_LOSS, share:
     lower, upper = share_limits(count, n)
     state = _state(lower, upper, share)
     seen = f"{name}: {count} of {n} patients lose more than {loss:g}"
+    most, allowed = f"{seen}, with 95 % confidence at most {_percent(upper)} of all", _percent(share, 0)
     sentence = {
-        MET: f"{seen}, with 95 % confidence at most {upper:.1%} of all; allowed {share:.0%}.",
-        BROKEN: f"{seen}, with 95 % confidence at least {lower:.1%} of all; allowed {share:.0%}.",
-        OPEN: f"{seen}, with 95 % confidence at most {upper:.1%} of all; allowed {share:.0%}, which is neither shown "
-        "nor excluded.",
+        MET: f"{most}; allowed {allowed}.",
+        BROKEN: f"{seen}, with 95 % confidence at least {_percent(lower)} of all; allowed {allowed}.",
+        OPEN: f"{most}; allowed {allowed}, which is neither shown nor excluded.",
     }[state]
     needed = patients_for_share(count / n, share) if state == OPEN else None
     needed = None if needed is None else max(needed, n + 1)
@@ -131,12 +144,12 @@ def decide(criteria: Sequence[Criterion], claim: str) -> Verdict:
     """
     broken = [criterion for criterion in criteria if criterion.state == BROKEN]
     if broken:
-        return Verdict(FAIL, "The quantized model is worse than allowed. " + " ".join(c.sentence for c in broken))
+        return Verdict(FAIL, f"The quantized model is worse than allowed. {_said(broken)}")
     unmet = [criterion for criterion in criteria if criterion.state == OPEN]
     if not unmet:
-        return Verdict(PASS, f"{claim} " + " ".join(c.sentence for c in criteria))
+        return Verdict(PASS, f"{claim} {_said(criteria)}")
     further = [None if c.needed is None else c.needed - c.patients for c in unmet]
-    reason = "Too little is known. " + " ".join(c.sentence for c in unmet)
+    reason = f"Too little is known. {_said(unmet)}"
     known = [number for number in further if number is not None]
     if len(known) < len(further):
         return Verdict(INCONCLUSIVE, f"{reason} With losses like these, more patients would not change that.")

@@ -1,6 +1,6 @@
 """Studies and pictures in, masks out, with geometry kept.
 
-The base install reads PNG, JPEG and TIFF; NIfTI and DICOM need the extra ``studies``.
+The base install reads PNG, JPEG and TIFF; NIfTI and DICOM need the extra ``studies``, NRRD and MetaImage ``itk``.
 """
 
 from dfqsam.imaging.coco import coco, write_coco
@@ -13,7 +13,7 @@ from dfqsam.imaging.raster import read_picture, write_mask, write_picture
 from dfqsam.imaging.study import open_study, open_uploads, sniff, study_series, upload_series
 from dfqsam.imaging.view import PLANES, Plane, Sides, View
 from dfqsam.imaging.volume import Volume
-from dfqsam.imaging.window import PRESETS, Window
+from dfqsam.imaging.window import PRESETS, TableWindow, Window
 
 __all__ = [
     "PLANES",
@@ -23,6 +23,7 @@ __all__ = [
     "Segment",
     "Series",
     "Sides",
+    "TableWindow",
     "View",
     "Volume",
     "Window",

@@ -11,7 +11,7 @@ import numpy as np
 from dfqsam.imaging.dicom.reading import is_dicom, walk
 from dfqsam.imaging.measure import thicknesses
 from dfqsam.imaging.study import open_study, sniff, study_series
-from dfqsam.imaging.volume import DicomSource, NiftiSource, Volume
+from dfqsam.imaging.volume import DicomSource, ItkSource, NiftiSource, Volume
 
 
 def is_study(path: str | Path) -> bool:
@@ -43,6 +43,8 @@ def is_study(path: str | Path) -> bool:
 def _format(volume: Volume) -> str:
     if isinstance(volume.source, NiftiSource):
         return "NIfTI"
+    if isinstance(volume.source, ItkSource):
+        return volume.source.kind
     return "DICOM" if isinstance(volume.source, DicomSource) else "picture"
 
 

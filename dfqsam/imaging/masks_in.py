@@ -23,14 +23,14 @@ NEAR = 0.05
 def read_study_mask(path: str | Path, volume: Volume, whole: bool = False) -> NDArray[np.uint16]:
     """The labels of a mask file, as S x R x C on the voxels of ``volume``; nothing is interpolated.
 
-    A NIfTI mask may be flipped, its axes may be in another order and it may cover a part of the study only, as long as
-    each of its voxels is one of the study's. A DICOM SEG is placed by the instances it refers to, or by its positions.
-    In a picture, what is not black is label 1.
+    A mask in NIfTI, NRRD or MetaImage may be flipped, its axes may be in another order and it may cover a part of the
+    study only, as long as each of its voxels is one of the study's. A DICOM SEG is placed by the instances it refers
+    to, or by its positions. In a picture, what is not black is label 1.
 
     Args:
-        path: a NIfTI file, a DICOM SEG, or a picture for a study of one slice.
+        path: a NIfTI, NRRD or MetaImage file, a DICOM SEG, or a picture for a study of one slice.
         volume: the study.
-        whole: refuse a NIfTI mask that covers a part only, as a reference that judges others must not. (A DICOM SEG
+        whole: refuse such a mask that covers a part only, as a reference that judges others must not. (A DICOM SEG
             leaves out what is empty, so of it nothing can be told.)
 
     Raises:
@@ -38,7 +38,7 @@ def read_study_mask(path: str | Path, volume: Volume, whole: bool = False) -> ND
             no labels from 0 to 65535.
     """
     path = Path(path)
-    return _read(Item(str(path), lambda: opened(path)), volume, whole)
+    return _read(Item(str(path), lambda: opened(path), path.parent), volume, whole)
 
 
 def segment_names(path: str | Path) -> dict[int, str]:

@@ -81,7 +81,7 @@ def _scaling(header: Any) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
-def _numbers(raw: NDArray[Any], slope: float, inter: float, name: str) -> NDArray[Any]:
+def numbers(raw: NDArray[Any], slope: float, inter: float, name: str) -> NDArray[Any]:
     """Stored values as numbers in the file's units: whole ones stay whole, others become float32."""
     if raw.dtype.names:
         if raw.dtype.names[:3] != ("R", "G", "B"):
@@ -115,7 +115,7 @@ def _drain(stream: BinaryIO, packed: bool, end: int) -> None:
             raise ValueError("the file goes on behind its voxels")
 
 
-def _sane(affine: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def sane(affine: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """The affine, None where it is no map of voxels to places in a patient."""
     if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_MM:
         return None
@@ -156,7 +156,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Any, Any, list[str]]
                 stored = np.asarray(header.get_best_affine(), np.float64)
         except (ValueError, studies("nibabel.spatialimages").HeaderDataError):  # a quaternion that is none
             stored = np.full((4, 4), np.nan)
-        affine = _sane(stored[:, [2, 1, 0, 3]] * [[mm], [mm], [mm], [1]])
+        affine = sane(stored[:, [2, 1, 0, 3]] * [[mm], [mm], [mm], [1]])
         if affine is not None and int(header["sform_code"]) > 0:  # where both are coded, the sform is the affine
             lengths = np.linalg.norm(affine[:3, :3], axis=0)
             spacing = (float(lengths[0]) if len(shape) > 2 else None, float(lengths[1]), float(lengths[2]))
@@ -221,7 +221,7 @@ def read_nifti(file: BinaryIO, name: str, volume: int | None = None) -> Volume:
             _drain(stream, packed, needed)
     except _DAMAGE as error:
         raise InputError(damaged) from error
-    array = _numbers(raw, slope, inter, name)
+    array = numbers(raw, slope, inter, name)
     spatial = range(len(shape))
     array = array.transpose(*reversed(spatial), *range(len(shape), array.ndim))
     if len(shape) == 2:

@@ -14,17 +14,16 @@ from dfqsam.imaging.archive import ZIP, archive, member
 from dfqsam.imaging.dicom.reading import Item, is_dicom, walk
 from dfqsam.imaging.dicom.series import Series, list_series, read_series
 from dfqsam.imaging.files import opened
+from dfqsam.imaging.itk.header import kind_by_head
+from dfqsam.imaging.itk.reading import read_itk
 from dfqsam.imaging.nifti import GZIP, is_nifti, read_nifti, unpacked_head
 from dfqsam.imaging.raster import read_pages
 from dfqsam.imaging.volume import Volume
 
-Kind = Literal["nifti", "dicom", "picture", "zip", "folder"]
+Kind = Literal["nifti", "dicom", "itk", "picture", "zip", "folder"]
 
 # What other formats begin with, and what to say.
 _KNOWN = {
-    b"NRRD": "an NRRD volume",
-    b"ObjectType": "a MetaImage volume",
-    b"NDims": "a MetaImage volume",
     b"\x89HDF": "an HDF5 or MINC volume",
     b"%PDF": "a PDF document",
     b"BM": "a BMP picture",
@@ -41,6 +40,8 @@ def kind_of(file: BinaryIO) -> Kind | None:
         return "dicom"
     if head.startswith(ZIP):
         return "zip"
+    if kind_by_head(head):
+        return "itk"
     return "nifti" if is_nifti(unpacked_head(file)) else None
 
 
@@ -67,7 +68,9 @@ def _unknown(file: BinaryIO, name: str) -> InputError:
     for start, what in _KNOWN.items():
         if head.startswith(start):
             return InputError(f"{name} is {what}; convert it to NIfTI, DICOM or PNG first.")
-    return InputError(f"{name} is no NIfTI, DICOM, PNG, JPEG or TIFF file, whatever its name says; convert it first.")
+    return InputError(
+        f"{name} is no NIfTI, DICOM, NRRD, MetaImage, PNG, JPEG or TIFF file, whatever its name says; convert it first."
+    )
 
 
 def _members(packed: zipfile.ZipFile, archive_name: str) -> list[Item]:
@@ -102,6 +105,8 @@ def open_item(item: Item, series: int | None = None, volume: int | None = None) 
                 return read_series(_members(packed, name), name, series, volume)
         if kind == "nifti":
             return read_nifti(file, name, volume)
+        if kind == "itk":
+            return read_itk(file, name, item.folder, volume)
         if kind == "picture":
             return Volume(read_pages(file, name))
     return read_series([item], name, volume=volume, alone=True)
@@ -116,12 +121,13 @@ def _series(item: Item) -> list[Series]:
 
 
 def open_study(path: str | Path, series: int | None = None, volume: int | None = None) -> Volume:
-    """The study at ``path``: a NIfTI file, a DICOM file, a folder or zip archive of a DICOM series, or a picture.
+    """The study at ``path``: a NIfTI, NRRD, MetaImage or DICOM file, a folder or zip archive of a DICOM
+    series, or a picture.
 
     Args:
         path: a file (told by its content, whatever its name) or a folder (searched to the bottom).
         series: which series of a folder or archive, counted from 1 on; needed where there are several.
-        volume: which volume of a NIfTI file or a DICOM series with several (time points, echoes), from 0 on.
+        volume: which volume of a file or a DICOM series with several (time points, echoes), from 0 on.
 
     Raises:
         InputError: one sentence, for anything that is missing, damaged, too large (told from headers, before a voxel
@@ -130,7 +136,7 @@ def open_study(path: str | Path, series: int | None = None, volume: int | None =
     path = Path(path)
     if path.is_dir():
         return read_series(walk(path), str(path), series, volume)
-    return open_item(Item(str(path), lambda: opened(path)), series, volume)
+    return open_item(Item(str(path), lambda: opened(path), path.parent), series, volume)
 
 
 def study_series(path: str | Path) -> list[Series]:

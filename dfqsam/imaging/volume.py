@@ -40,6 +40,17 @@ class NiftiSource:
 
 
 @dataclass(frozen=True)
+class ItkSource:
+    """A volume that ITK read; its masks are written with its affine.
+
+    Args:
+        kind: NRRD or MetaImage.
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class DicomSource:
     """What a mask needs to refer to DICOM instances.
 
@@ -52,7 +63,7 @@ class DicomSource:
     frames: tuple[tuple[int, int], ...] = field(repr=False)
 
 
-Source = PictureSource | NiftiSource | DicomSource
+Source = PictureSource | NiftiSource | ItkSource | DicomSource
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,6 +67,54 @@ class Window:
         return np.rint(np.clip(level, 0, 1) * 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class TableWindow(Window):
+    """A table of grey levels (DICOM's VOI LUT, PS3.3 C.11.2.1.1) in place of a line or a curve.
+
+    Centre and width say which values the table tells apart.
+
+    Args:
+        levels: grey levels 0 to 255, one for each whole value from ``first`` on.
+        first: value that the first level is of; smaller values have its level, values beyond the table the last one.
+
+    >>> TableWindow.of(10, [0, 2, 15], 4).apply([-5, 10, 11, 12.4, 99]).tolist()
+    [0, 0, 34, 255, 255]
+    """
+
+    levels: bytes = b""
+    first: int = 0
+
+    @classmethod
+    def of(cls, first: int, entries: ArrayLike, bits: int, name: str = "") -> TableWindow:
+        """The table of a file.
+
+        Args:
+            first: value that the first entry is of.
+            entries: 1 to 65536 of them, each from 0 to 2 ** ``bits`` - 1.
+            bits: 1 to 16.
+            name: for people.
+
+        Raises:
+            InputError: for a table that is none.
+        """
+        table = np.asarray(entries, np.int64)
+        if table.ndim != 1 or not 1 <= table.size <= 1 << 16 or not 1 <= bits <= 16:
+            raise InputError(f"A table of grey levels of {table.size} entries of {bits} bits cannot be used.")
+        top = (1 << bits) - 1
+        if table.min() < 0 or table.max() > top:
+            raise InputError(f"A table of grey levels of {bits} bits cannot hold {table.min()} to {table.max()}.")
+        levels = np.rint(table * (255 / top)).astype(np.uint8).tobytes()
+        centre, width = first + (table.size - 1) / 2, max(1.0, float(table.size))
+        return cls(centre, width, "LINEAR_EXACT", name, levels, first)
+
+    def apply(self, values: ArrayLike) -> NDArray[np.uint8]:
+        """Grey levels 0 to 255 of ``values``, any shape, each taken as the nearest whole number; NaN becomes black."""
+        x = np.asarray(values).astype(np.float64)
+        last = self.first + len(self.levels) - 1
+        index = np.rint(np.clip(np.nan_to_num(x, nan=self.first), self.first, last)).astype(np.int64) - self.first
+        return np.where(np.isnan(x), np.uint8(0), np.frombuffer(self.levels, np.uint8)[index])
+
+
 # Hounsfield units: centre and width as radiologists commonly set them.
 PRESETS = {
     "soft tissue": Window(40, 400, name="soft tissue"),

@@ -21,9 +21,8 @@ from dfqsam.segment import job as jobs
 from dfqsam.segment.job import Job, Settings
 from dfqsam.segment.journal import Journal
 from dfqsam.segment.outputs import stem, volumes_csv
+from dfqsam.segment.plan import WORK, planned
 from dfqsam.segment.prompt import Prompt
-
-WORK = ".work"
 
 
 @dataclass
@@ -46,26 +45,6 @@ class Report:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _planned(folder: Path, prompts: Mapping[str, Sequence[Prompt]], output: Path, settings: Settings) -> dict[str, Job]:
-    """A job for every study, its target in the work folder.
-
-    Raises:
-        InputError: when two studies would be written under one name, or the output lies inside a study.
-    """
-    planned: dict[str, Job] = {}
-    names: dict[str, str] = {}
-    for number, (study, asked) in enumerate(prompts.items()):
-        path = folder / study
-        name = stem(study).casefold()
-        if name in names:
-            raise InputError(f"The masks of {names[name]} and {study} would have one name; rename one of the studies.")
-        names[name] = study
-        if output.absolute().is_relative_to(path.absolute()):
-            raise InputError(f"The output {output} lies inside of the study {study}; choose another folder.")
-        planned[study] = Job(path, tuple(asked), settings, output / WORK / str(number))
-    return planned
 
 
 @dataclass
@@ -190,6 +169,8 @@ def segment_folder(
     overlays: str | Path | None = None,
     workers: int = 1,
     force_prompts: bool = False,
+    series: int | None = None,
+    choices: Mapping[str, int] | None = None,
 ) -> Report:
     """Segment many studies; masks go to ``output`` under the studies' names with ``_mask`` before the ending.
 
@@ -207,6 +188,8 @@ def segment_folder(
         overlays: folder of contact sheets, where ``settings.overlay`` asks for them; None for ``output``.
         workers: processes, each with a predictor of its own and its share of the cores, at least 1.
         force_prompts: as for :class:`dfqsam.runtime.Predictor`.
+        series: of every folder and archive with DICOM files, from 1 on, where there are several.
+        choices: the same for single studies; it goes before ``series``.
 
     Raises:
         BundleError: when the bundle is incomplete or altered.
@@ -221,19 +204,19 @@ def segment_folder(
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of studies.")
     identity = open_bundle(bundle).manifest.sha256
-    planned = _planned(folder, prompts, output, settings)
+    jobs_of = planned(folder, prompts, output, settings, choices or {}, series)
     report = Report()
     with Journal(output) as journal:
         shutil.rmtree(output / WORK, ignore_errors=True)  # of a run that was ended
         (output / WORK).mkdir()
         batch = _Batch(output, Path(overlays or output), identity, journal, report)
-        todo = {study: job for study, job in planned.items() if batch.open(study, job)}
-        with stage("studies", len(planned)) as advance:
-            advance(len(planned) - len(todo))
+        todo = {study: job for study, job in jobs_of.items() if batch.open(study, job)}
+        with stage("studies", len(jobs_of)) as advance:
+            advance(len(jobs_of) - len(todo))
             for study, result in _results(todo, Path(bundle), max(1, min(workers, len(todo))), force_prompts):
                 batch.commit(study, todo[study], result)
                 advance(1, failed=len(report.failed))
         known = {record["study"]: record for record in (*report.before, *report.done)}
-        write_whole(output / "volumes.csv", volumes_csv([known[study] for study in planned if study in known]))
+        write_whole(output / "volumes.csv", volumes_csv([known[study] for study in jobs_of if study in known]))
         shutil.rmtree(output / WORK, ignore_errors=True)
     return report

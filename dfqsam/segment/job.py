@@ -39,12 +39,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A study, its prompts, and the path (without ending) of what is written for it."""
+    """A study, its prompts, the path (without ending) of what is written for it, and which series of a folder it is."""
 
     study: Path
     prompts: tuple[Prompt, ...]
     settings: Settings
     target: Path
+    series: int | None = None
 
 
 def fingerprint(job: Job) -> str:
@@ -63,7 +64,7 @@ def fingerprint(job: Job) -> str:
         raise InputError(f"{job.study} cannot be read ({error.strerror}).") from error
     files = [(name, stat.st_size, stat.st_mtime_ns) for stat, name in found]
     prompts = [{name: value for name, value in asdict(one).items() if name != "origin"} for one in job.prompts]
-    document = {"files": files, "prompts": prompts, "settings": asdict(job.settings)}
+    document = {"files": files, "prompts": prompts, "settings": asdict(job.settings), "series": job.series}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,7 +83,7 @@ def do(predictor: Any, job: Job) -> dict[str, Any]:
     Raises:
         InputError: for anything wrong with the study or its prompts.
     """
-    volume = open_study(job.study)
+    volume = open_study(job.study, job.series)
     ending = job.settings.ending or ending_for(volume)
     found = segment_study(predictor, volume, job.prompts, job.settings.rules, job.settings.window)
     path = job.target.with_name(job.target.name + ending)

@@ -15,11 +15,14 @@ from dfqsam.errors import InputError
 from dfqsam.imaging import Volume, write_study_mask
 from dfqsam.imaging.files import write_whole
 from dfqsam.imaging.masks import ENDINGS
-from dfqsam.imaging.volume import DicomSource, NiftiSource
-from dfqsam.segment.study import Segmentation
+from dfqsam.imaging.volume import DicomSource, ItkSource, NiftiSource
+from dfqsam.segment.found import Segmentation
 
 # Longest first: what a study's name may end in, and what its mask's name does not repeat.
-STUDY_ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+STUDY_ENDINGS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom"),
+    *(".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+)
 
 
 def stem(name: str) -> str:
@@ -33,7 +36,7 @@ def stem(name: str) -> str:
 def ending_for(volume: Volume) -> str:
     """The ending of a mask that is kept as its study is: .nii.gz, .dcm (DICOM SEG), .png, or .json (COCO) for a picture
     of several pages."""
-    if isinstance(volume.source, NiftiSource):
+    if isinstance(volume.source, NiftiSource | ItkSource):
         return ".nii.gz"
     if isinstance(volume.source, DicomSource):
         return ".dcm"
@@ -67,12 +70,14 @@ def write_segmentation(path: Path, found: Segmentation) -> None:
 
 
 def volumes_csv(records: Sequence[Mapping[str, Any]]) -> bytes:
-    """A row for every object of every study: study, label, name, voxels, ml (empty where unknown) and mask."""
+    """A row for every object of every study: study, label, name, voxels, ml (empty where unknown), mask, and
+    covered_voxels, which are written as later objects."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["study", "label", "name", "voxels", "ml", "mask"])
+    writer.writerow(["study", "label", "name", "voxels", "ml", "mask", "covered_voxels"])
     for record in records:
         for one in record["labels"]:
             ml = "" if one["ml"] is None else one["ml"]
-            writer.writerow([record["study"], one["label"], one["name"], one["voxels"], ml, record["mask"]])
+            row = [record["study"], one["label"], one["name"], one["voxels"], ml, record["mask"]]
+            writer.writerow([*row, one["covered_voxels"]])
     return text.getvalue().encode()

@@ -10,9 +10,11 @@ class Propagation:
     """When a mask is not taken any more, and how much wider than a mask the box on the next slice is.
 
     The values are the middle of what was level when LiteMedSAM at w8a8 followed 16 structures of two spinal-cord MR
-    volumes and a CT of the abdomen from one exact box in their middle slice (those that the model finds from exact
-    boxes on every slice, Dice 0.7 or better). Mean volumetric Dice was 0.80; 0.76 without any rule but an empty mask;
-    0.85 with exact boxes on every slice. Three patients: other organs and scanners may want other values.
+    volumes and a CT of the abdomen (those that the model finds from exact boxes on every slice, Dice 0.7 or better)
+    from one exact box in their middle slice. Mean volumetric Dice was 0.80; 0.76 without any rule but an empty mask;
+    0.85 with exact boxes on every slice. What rules do on volumes that they were not chosen on, and where they fail, is
+    in docs/studies.md and measured by :mod:`dfqsam.segment.measured`. Three patients: other organs and scanners may
+    want other values.
 
     Args:
         least_pixels: a smaller mask is none.

@@ -10,7 +10,7 @@ import numpy as np
 from dfqsam.imaging import View, Window
 from dfqsam.runtime import overlay
 from dfqsam.runtime.overlay import Colour, Picture
-from dfqsam.segment.study import Found, Segmentation
+from dfqsam.segment.found import Found, Segmentation
 
 TILES = 12
 COLUMNS = 4
@@ -50,14 +50,18 @@ def _drawn(
     for number, label in enumerate(found.names):
         drawn = overlay.draw_mask(drawn, labels == label, COLOURS[number % len(COLOURS)], strength=FILL)
     for one in boxes:
-        x0, y0, x1, y1 = np.array(one.prompt.box) * ((size[0] / view.shape[1], size[1] / view.shape[0]) * 2)
-        drawn = overlay.draw_box(drawn, (x0, y0, x1, y1), WHITE)
+        scale = size[0] / view.shape[1], size[1] / view.shape[0]
+        if one.prompt.box is not None:
+            x0, y0, x1, y1 = np.array(one.prompt.box) * (scale * 2)
+            drawn = overlay.draw_box(drawn, (x0, y0, x1, y1), WHITE)
+        if one.prompt.points:
+            drawn = overlay.draw_points(drawn, np.array(one.prompt.points) * scale, one.prompt.inside)
     return drawn
 
 
 def contact_sheet(found: Segmentation, window: Window | str | None = None) -> Picture:
-    """Up to 12 slices of the first prompt's plane in rows of 4, pixels as wide as they are high, the prompts' boxes in
-    white; of a study of one slice, the picture in its own size. RGB uint8.
+    """Up to 12 slices of the first prompt's plane in rows of 4, pixels as wide as they are high, the prompts' boxes (in
+    white) and clicks; of a study of one slice, the picture in its own size. RGB uint8.
 
     Args:
         found: of :func:`segment_study`.
@@ -75,7 +79,7 @@ def contact_sheet(found: Segmentation, window: Window | str | None = None) -> Pi
     tiles = []
     for k in _chosen(here, view.count):
         boxes = [one for one in here if one.prompt.slice == k]
-        text = f"{view.plane} {k}" + (", box" if boxes else "")
+        text = f"{view.plane} {k}" + (", prompt" if boxes else "")
         tiles.append(overlay.caption(_drawn(found, view, k, size, boxes, window), text))
     columns = min(COLUMNS, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.imaging import View, Volume, Window
-from dfqsam.segment.prompt import Box
+from dfqsam.segment.prompt import Box, Prompt
 
 # Bytes of embeddings that are kept: 128 slices of 256 x 64 x 64 in single precision.
 KEPT_BYTES = 1 << 29
@@ -20,7 +20,13 @@ KEPT_BYTES = 1 << 29
 class Segmenter(Protocol):
     """What is needed of a predictor; :class:`dfqsam.runtime.Predictor` is one."""
 
-    def check_prompt(self, shape: tuple[int, int], *, box: ArrayLike) -> Any: ...
+    def check_prompt(
+        self,
+        shape: tuple[int, int],
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+    ) -> Any: ...
 
     def set_image(self, image: ArrayLike) -> None: ...
 
@@ -29,7 +35,19 @@ class Segmenter(Protocol):
 
     def set_embedding(self, embedding: NDArray[np.float32], shape: tuple[int, int]) -> None: ...
 
-    def predict(self, *, box: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+    def predict(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+
+
+def _clicks(prompt: Prompt) -> tuple[list[tuple[float, float]] | None, list[float] | None]:
+    """Points and their labels, as a predictor takes them."""
+    if not prompt.points:
+        return None, None
+    return list(prompt.points), [float(inside) for inside in prompt.inside]
 
 
 class Slices:
@@ -68,26 +86,39 @@ class Slices:
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._current: int | None = None
 
-    def check(self, k: int, box: Box) -> None:
+    def check(self, k: int, prompt: Prompt) -> None:
         """Raises:
-        InputError: when there is no such slice, or the box is no good for it.
+        InputError: when there is no such slice, the prompt is no good for it, or the model does not take boxes, by
+            which objects are followed.
         """
         if not 0 <= k < self.view.count:
             raise InputError(
                 f"There is no slice {k} in the {self.view.plane} plane; there are {self.view.count}, from 0 on."
             )
-        self._predictor.check_prompt(self.view.shape, box=box)
+        self._predictor.check_prompt(self.view.shape, *_clicks(prompt), box=prompt.box)
+        if prompt.box is None and prompt.propagate and self.view.count > 1:
+            height, width = self.view.shape
+            try:
+                self._predictor.check_prompt(self.view.shape, box=(0, 0, width, height))
+            except InputError as error:
+                raise InputError(
+                    "Objects are followed by boxes, which this model was not trained on; click on every slice, without "
+                    "propagation (--no-propagate, propagate: no)."
+                ) from error
 
-    def ask(self, k: int, box: Box, again: bool = False) -> tuple[NDArray[np.bool_], float]:
+    def ask(self, k: int, asked: Box | Prompt, again: bool = False) -> tuple[NDArray[np.bool_], float]:
         """The mask (H x W) that the model gives for a box on slice k, and its own estimate of the mask's IoU.
 
         Args:
             k: slice.
-            box: in pixels of the slice as the view shows it.
+            asked: a box in pixels of the slice as the view shows it, or the box and the clicks of a prompt.
             again: the slice will be asked about once more after others.
         """
         self._go(k, again)
-        masks, quality, _ = self._predictor.predict(box=box)
+        if isinstance(asked, Prompt):
+            masks, quality, _ = self._predictor.predict(*_clicks(asked), box=asked.box)
+        else:
+            masks, quality, _ = self._predictor.predict(box=asked)
         return np.asarray(masks[0], bool), float(quality[0])
 
     def _go(self, k: int, again: bool) -> None:

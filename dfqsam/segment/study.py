@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,103 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.imaging import Plane, View, Volume, Window, millilitres, open_study
+from dfqsam.imaging import Plane, View, Volume, Window, open_study
 from dfqsam.progress import stage
+from dfqsam.segment.found import Found, Overlap, Segmentation
 from dfqsam.segment.prompt import Prompt
 from dfqsam.segment.rules import Propagation
 from dfqsam.segment.slices import Segmenter, Slices
-from dfqsam.segment.step import WORDS, Stop
+from dfqsam.segment.step import Stop
 from dfqsam.segment.trail import DOWN, UP, Trail, follow, share
 
 MAX_LABEL = 65_535
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a prompt led to.
-
-    Args:
-        prompt: with slice and plane filled in.
-        first, last: slices from where to where the object was found; None where nothing was.
-        below, above: why it ends there, towards slice 0 and away from it.
-        quality: the model's own estimate of the IoU on the prompt's slice, None where nothing was found.
-        least_quality: the least on any slice.
-    """
-
-    prompt: Prompt
-    first: int | None
-    last: int | None
-    below: Stop
-    above: Stop
-    quality: float | None
-    least_quality: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "label": self.prompt.label,
-            "plane": self.prompt.plane,
-            "slice": self.prompt.slice,
-            "box": list(self.prompt.box),
-            "first": self.first,
-            "last": self.last,
-            "stopped_below": str(self.below),
-            "stopped_above": str(self.above),
-            "predicted_iou": None if self.quality is None else round(self.quality, 4),
-            "least_predicted_iou": None if self.least_quality is None else round(self.least_quality, 4),
-        }
-
-    def __str__(self) -> str:
-        name = self.prompt.name or f"label {self.prompt.label}"
-        where = f"{name}, box on {self.prompt.plane} slice {self.prompt.slice}"
-        if self.first is None:
-            return f"{where}: the model finds nothing"
-        if self.below is Stop.SINGLE:
-            return f"{where}: that slice only, predicted IoU {self.quality:.2f}"
-        return (
-            f"{where}: slices {self.first} to {self.last}, predicted IoU {self.quality:.2f} (least "
-            f"{self.least_quality:.2f}); below, {WORDS[self.below]}; above, {WORDS[self.above]}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The mask of a study.
-
-    Args:
-        volume: the study.
-        mask: S x R x C of labels, uint8 or uint16; 0 is outside. Where objects overlap, the later prompt's holds.
-        names: of the labels, for people.
-        found: for each prompt, in their order.
-        encoded: how many times a picture went through the encoder.
-    """
-
-    volume: Volume
-    mask: NDArray[Any]
-    names: dict[int, str]
-    found: tuple[Found, ...]
-    encoded: int
-
-    def ml(self, label: int) -> float | None:
-        """Volume of an object; None where the study does not say how large a voxel is."""
-        try:
-            return millilitres(self.volume, self.mask == label)
-        except InputError:
-            return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Labels with their voxels and volumes, prompts with their slices and the reasons to stop; plain values."""
-        labels = []
-        for label, name in self.names.items():
-            ml = self.ml(label)
-            voxels = int((self.mask == label).sum())
-            labels.append({"label": label, "name": name, "voxels": voxels, "ml": None if ml is None else round(ml, 6)})
-        return {
-            "labels": labels,
-            "prompts": [one.to_json() for one in self.found],
-            "encoded_slices": self.encoded,
-            "notes": list(self.volume.notes),
-        }
 
 
 @contextmanager
@@ -157,10 +70,10 @@ def segment_study(
     rules: Propagation | None = None,
     window: Window | str | None = None,
 ) -> Segmentation:
-    """Segment objects of a study, each from a box on one slice, followed through the stack in both directions.
+    """Segment objects of a study, each from a box or clicks on a slice, followed through the stack both ways.
 
     Every slice goes through the encoder once, however many objects lie on it. Prompts are checked before the first.
-    Where masks overlap the later prompt holds, so give large objects before small ones.
+    Where masks overlap the later prompt holds, so give large objects before small ones; what is covered is counted.
 
     Args:
         predictor: a bundle made ready; see :class:`dfqsam.segment.Segmenter` for what is needed of it.
@@ -175,7 +88,7 @@ def segment_study(
     volume = study if isinstance(study, Volume) else open_study(study)
     rules = rules or Propagation()
     if not prompts:
-        raise InputError("There is no prompt; give a box.")
+        raise InputError("There is no prompt; give a box or clicks.")
     names = _label_names(prompts)
     groups: dict[Plane, tuple[Slices, list[int], list[Trail]]] = {}
     for number, prompt in enumerate(prompts):
@@ -185,7 +98,7 @@ def segment_study(
                 groups[plane] = Slices(predictor, volume, volume.view(plane), window), [], []
             slices, numbers, paths = groups[plane]
             placed = _placed(prompt, slices.view)
-            slices.check(placed.slice or 0, placed.box)
+            slices.check(placed.slice or 0, placed)
             paths.append(Trail.of(placed, slices.view.count))
             numbers.append(number)
     done: dict[int, tuple[Trail, View]] = {}
@@ -197,10 +110,35 @@ def segment_study(
             done |= {number: (trail, slices.view) for number, trail in zip(numbers, paths, strict=True)}
     ordered = [done[number] for number in range(len(prompts))]
     mask = np.zeros(volume.shape, np.uint8 if max(names) < 256 else np.uint16)
+    for label, inside, axis, k in _drawn(ordered):
+        mask[_at(axis, k)][inside] = label
+    encoded = sum(slices.encoded for slices, _, _ in groups.values())
+    found = tuple(_found(trail) for trail, _ in ordered)
+    return Segmentation(volume, mask, names, found, encoded, _overlaps(mask, ordered))
+
+
+def _at(axis: int, k: int) -> tuple[int | slice, ...]:
+    """Index of slice k of a volume."""
+    return tuple(k if i == axis else slice(None) for i in range(3))
+
+
+def _drawn(ordered: Sequence[tuple[Trail, View]]) -> Iterator[tuple[int, NDArray[np.bool_], int, int]]:
+    """Label, what was drawn (as stored), axis and slice, for every slice of every trail."""
     for trail, view in ordered:
         for k in trail.masks:
-            index: list[int | slice] = [slice(None)] * 3
-            index[view.axis] = k
-            mask[tuple(index)][view.store(trail.mask_at(k, view.shape))] = trail.prompt.label
-    encoded = sum(slices.encoded for slices, _, _ in groups.values())
-    return Segmentation(volume, mask, names, tuple(_found(trail) for trail, _ in ordered), encoded)
+            yield trail.prompt.label, view.store(trail.mask_at(k, view.shape)), view.axis, k
+
+
+def _overlaps(mask: NDArray[Any], ordered: Sequence[tuple[Trail, View]]) -> tuple[Overlap, ...]:
+    """What was drawn of each label and is another one's in the mask."""
+    lost: dict[int, list[NDArray[np.intp]]] = {}
+    for label, inside, axis, k in _drawn(ordered):
+        gone = np.argwhere(inside & (mask[_at(axis, k)] != label))
+        if len(gone):
+            places = np.insert(gone, axis, k, axis=1)
+            lost.setdefault(label, []).append(np.asarray(np.ravel_multi_index(tuple(places.T), mask.shape)))
+    found = []
+    for label, parts in sorted(lost.items()):
+        under, counts = np.unique(mask.ravel()[np.unique(np.concatenate(parts))], return_counts=True)
+        found += [Overlap(label, int(one), int(count)) for one, count in zip(under, counts, strict=True)]
+    return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.segment.prompt import Box, Prompt
+from dfqsam.segment.prompt import Box, Point, Prompt
 from dfqsam.segment.rules import Propagation
 from dfqsam.segment.slices import Slices
 from dfqsam.segment.step import Stop, box_of, part, verdict
@@ -71,7 +71,7 @@ class Trail:
     def take(self, k: int, direction: int, slices: Slices, rules: Propagation, again: bool = False) -> None:
         """Ask about slice k, which is wanted, and take its mask or stop; ``again`` is for :meth:`Slices.ask`."""
         if k == self.start:
-            self.begin(*slices.ask(k, self.prompt.box, again))
+            self.begin(*slices.ask(k, self.prompt, again))
             return
         head = self._heads[direction]
         given, quality = slices.ask(k, box_of(head.mask, rules.margin, rules.margin_share), again)
@@ -123,16 +123,28 @@ def _reach(prompt: Prompt, start: int, count: int) -> dict[int, tuple[int, Stop]
     return {UP: above, DOWN: (first, Stop.LIMIT) if first else (0, Stop.EDGE)}
 
 
-def _meet(a: Box, b: Box) -> bool:
-    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+def _meet(one: Prompt, other: Prompt) -> bool:
+    """Whether two prompts of one label are of one object: boxes that overlap, clicks in a box, or clicks alone."""
+    a, b = one.box, other.box
+    if a is not None and b is not None:
+        return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+    box = a or b
+    if box is None:
+        return True
+    clicks = zip(*((other.points, other.inside) if a is not None else (one.points, one.inside)), strict=True)
+    return any(inside and _within(point, box) for point, inside in clicks)
+
+
+def _within(point: Point, box: Box) -> bool:
+    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
 
 
 def share(paths: Sequence[Trail]) -> None:
-    """Boxes of one label that overlap are of one object: each is followed half-way to the next."""
+    """Prompts of one label that meet are of one object: each is followed half-way to the next."""
     for low in paths:
         for high in paths:
             same = low.prompt.label == high.prompt.label and low.prompt.propagate and high.prompt.propagate
-            if same and low.start < high.start and _meet(low.prompt.box, high.prompt.box):
+            if same and low.start < high.start and _meet(low.prompt, high.prompt):
                 half = (low.start + high.start) // 2
                 if half < low.reach[UP][0]:
                     low.reach[UP] = half, Stop.PROMPT

@@ -1,6 +1,7 @@
 import base64
 import csv
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import cv2
@@ -9,9 +10,12 @@ import pytest
 
 from dfqsam.evaluate import charts
 from dfqsam.evaluate.models import open_models
-from dfqsam.evaluate.page import page, table
+from dfqsam.evaluate.page import page, table, typeset
+from dfqsam.evaluate.rows import Row
 from dfqsam.evaluate.run import Work, run_evaluation
 from dfqsam.evaluate.sources import open_data
+from dfqsam.evaluate.verdict import BROKEN, decide, mean_criterion, tail_criterion
+from dfqsam.evaluate.worst_pictures import _region
 from tests.evaluate.test_sources import pair
 from tests.evaluate.world import toy_bundle, write_manifest
 
@@ -112,3 +116,74 @@ def test_tables_and_pages_are_escaped():
         "<tbody><tr><td>c&amp;d</td></tr></tbody></table></div>"
     )
     assert "<title>1 &lt; 2</title>" in page("1 < 2", [], "x")
+
+
+def test_numbers_are_set_as_people_write_them():
+    assert typeset("mean loss -0.0034 of 1.9 % (-3 to -1)") == "mean loss −0.0034 of 1.9\u00a0% (−3 to −1)"  # noqa: RUF001
+    assert typeset("w8-8, 2026-11-02, pre-1, a <b>") == "w8-8, 2026-11-02, pre-1, a &lt;b&gt;"
+
+
+def test_pictures_show_the_object_and_as_much_again_on_each_side():
+    mask = np.zeros((400, 500), bool)
+    mask[100:140, 200:260] = True
+    rows, columns = _region([mask, mask & False], (200.0, 100.0, 259.0, 139.0), mask.shape)
+    assert (columns.stop - columns.start, rows.stop - rows.start) == (180, 180)
+    assert (columns.start + columns.stop) // 2 in (229, 230)
+    assert rows.start <= 60
+    small = np.zeros((400, 500), bool)
+    small[399, 499] = True
+    assert _region([small], None, small.shape) == (slice(336, 400), slice(436, 500))
+    assert _region([mask & False], None, mask.shape) == (slice(0, 400), slice(0, 500))
+    assert _region([mask | True], None, mask.shape) == (slice(0, 400), slice(0, 500))
+
+
+def test_many_criteria_are_said_in_few_words_and_drawn_in_few_bars():
+    found = [tail_criterion(f"object {n}", np.zeros(5 + n)) for n in range(30)]
+    verdict = decide(found, "Good.")
+    assert verdict.word == "INCONCLUSIVE"
+    assert verdict.reason.count("lose more than 0.1") == 6
+    assert "And 24 more, which the report lists." in verdict.reason
+    drawn = charts.criteria(found).decode()
+    assert len(re.findall('<g id="xtick_', drawn)) > 2
+    assert len(re.findall('<g id="ytick_', drawn)) == 20
+
+
+def test_a_narrow_range_of_areas_has_numbers_that_can_be_read():
+    """Between 3,400 and 56,000 pixels a logarithmic axis of powers of ten would have one number."""
+    row = dict.fromkeys((field.name for field in fields(Row)), 0.9)
+    words = {"case": "c", "view": "v", "dataset": "d", "patient": "p", "label": "l", "unit": "px"}
+    rows = [Row(**{**row, **words, "area_fp": a, "area_q": a + 9, "volume_fp": None}) for a in (3400, 9000, 56000)]
+    seen = []
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+
+    def look(figure, *arguments, **options):
+        real(figure, *arguments, **options)
+        seen.extend(label.get_text() for label in figure.axes[0].get_xticklabels())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", look)
+        charts.bland_altman(rows)
+    assert {"5,000", "10,000", "20,000", "50,000"} <= {*seen}
+
+
+def test_losses_far_beyond_what_is_allowed_are_drawn():
+    """A chart that ends at six times of what is allowed would show a bad failure as nothing at all."""
+    bad = mean_criterion("Dice", np.linspace(0.3, 0.4, 20), 0.02)
+    assert bad.state == BROKEN
+    seen = []
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+
+    def look(figure, *arguments, **options):
+        real(figure, *arguments, **options)
+        seen.append(figure.axes[0].get_xlim()[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", look)
+        charts.criteria([bad, tail_criterion("Large losses", np.zeros(20))])
+        charts.criteria([tail_criterion("Large losses", np.zeros(5))])
+    assert seen[0] > 0.35 / 0.02
+    assert seen[1] == pytest.approx(6)

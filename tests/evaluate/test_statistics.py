@@ -1,10 +1,12 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from dfqsam.errors import InputError
+from dfqsam.evaluate.accept import by_patient
 from dfqsam.evaluate.statistics import mean_limits, patients_for_mean, patients_for_share, share_limits
 from dfqsam.evaluate.verdict import (
     BROKEN,
@@ -130,6 +132,24 @@ def test_losses_with_a_long_tail_are_caught_by_the_rule_about_the_tail():
 def test_a_model_at_the_margin_is_called_worse_at_most_in_one_case_of_forty():
     lower = mean_limits(studies(MARGIN), seed=1, resamples=999).lower
     assert (lower > MARGIN).mean() <= 0.025 + MONTE_CARLO
+
+
+def test_cases_of_one_patient_do_not_count_as_patients():
+    """Five cases a patient that resemble each other, and a model that loses the margin: where patients are averaged
+    first, as ``accept`` does, it is accepted as rarely as it may; where cases are counted, several times as often."""
+    rng, count, n, cases = np.random.default_rng(3), 300, 66, 5
+    own = rng.normal(MARGIN, 0.05, (count, n, 1)) + rng.normal(0, 0.02, (count, n, cases))
+    averaged = []
+    for study in own[:20]:
+        rows = [
+            SimpleNamespace(patient=f"{p:02d}", agreement=0.9, dice_fp=0.9, dice_q=0.9 - loss, nsd_fp=0.9, nsd_q=0.9)
+            for p, losses in enumerate(study)
+            for loss in losses
+        ]
+        averaged.append(by_patient(rows).dice)
+    np.testing.assert_allclose(averaged, own[:20].mean(axis=2), atol=1e-12)
+    assert accepted(own.mean(axis=2)) <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / count)
+    assert accepted(own.reshape(count, -1)) > 0.1
 
 
 def test_fewer_resamples_do_not_matter_to_the_simulations():

@@ -13,10 +13,13 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from dfqsam.errors import InputError
+from dfqsam.evaluate.measure import RESULTS, Settings, measure
+from dfqsam.evaluate.models import open_models
 from dfqsam.evaluate.rows import compare
 from dfqsam.evaluate.samples import state
 from dfqsam.evaluate.sources import open_data
-from dfqsam.imaging import open_study, write_study_mask
+from dfqsam.imaging import Window, open_study, write_study_mask
+from tests.evaluate.world import toy_bundle
 from tests.imaging.made import PLANES, enhanced, folder, placed, ramp, written
 
 ORIGINALS = Path(os.environ.get("DFQSAM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "originals"
@@ -276,3 +279,42 @@ def test_a_real_series_with_a_mask_of_its_bones(tmp_path):
     assert volume.spacing is not None
     assert {sample.spacing for sample in found} == {volume.spacing[1:]}
     assert np.array_equal(found[3].picture(), volume.picture(int(np.flatnonzero(bones.any(axis=(1, 2)))[3])))
+
+
+def two_series(place: Path) -> Path:
+    """A folder with two series of one size at one place; the second has other values, and the mask refers to it."""
+    first = series(place, SeriesNumber=1)
+    other = placed(500 - ramp(), SeriesInstanceUID="1.2.3.9", SeriesNumber=2)
+    folder(first / "b", other)
+    write_study_mask(place / "masks" / "p1.dcm", open_study(first, 2), drawn())
+    return first
+
+
+def test_of_several_series_the_chosen_one_is_measured(tmp_path):
+    place = two_series(tmp_path)
+    with pytest.raises(InputError, match=r"holds 2 series; choose one by its number: 1: CT, 5 of 7 x 6; 2: CT"):
+        open_data(tmp_path)
+    found = open_data(tmp_path, series=2, window=(250, 600))
+    assert np.array_equal(found[0].picture()[..., 0], Window(250, 600, "LINEAR_EXACT").apply(500 - ramp()[1]))
+    other = open_data(tmp_path, series=1, window=(250, 600))
+    assert np.array_equal(other[0].picture()[..., 0], Window(250, 600, "LINEAR_EXACT").apply(ramp()[1]))
+    assert {sample.shown for sample in found}.isdisjoint({sample.shown for sample in other})
+    (tmp_path / "patients.csv").write_text("image,patient,series\np1,A,2\n")
+    listed = open_data(tmp_path, series=1, window=(250, 600))
+    assert np.array_equal(listed[0].picture(), found[0].picture())
+    (tmp_path / "patients.csv").write_text("image,patient,series\np1,A,second\n")
+    with pytest.raises(InputError, match=r"has the series 'second' of p1; give a number from 1 on"):
+        open_data(tmp_path)
+    assert place.is_dir()
+
+
+def test_another_window_is_measured_anew(tmp_path):
+    """What was measured in one window must not be taken for another."""
+    volume = open_study(series(tmp_path / "data"))
+    write_study_mask(tmp_path / "data" / "masks" / "p1.dcm", volume, drawn())
+    models = open_models(toy_bundle(tmp_path / "bundle", 4).path)
+    lines = []
+    for window in ((42, 84), (5000, 84), (42, 84)):
+        measure(models, open_data(tmp_path / "data", window=window), Settings(("exact",)), tmp_path / "out", 1)
+        lines.append(len((tmp_path / "out" / RESULTS).read_bytes().splitlines()))
+    assert lines == [1 + 3, 1 + 6, 1 + 6]

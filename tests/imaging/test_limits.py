@@ -144,6 +144,14 @@ def zip_bomb(claimed=None):
     return bytes(data)
 
 
+def text_header(start, sizes):
+    """An NRRD, or without a start a MetaImage, of doubles that claims ``sizes``."""
+    if start:
+        return f"{start}\ntype: double\ndimension: 3\nsizes: {sizes}\nencoding: raw\n\n".encode() + b"\0" * 99
+    lines = ("ObjectType = Image", "NDims = 3", f"DimSize = {sizes}", "ElementType = MET_DOUBLE")
+    return "\n".join([*lines, "ElementDataFile = LOCAL", ""]).encode() + b"\0" * 99
+
+
 BOMBS = {
     "447 GB in 177 bytes": (lambda: gzip.compress(nifti_header((4096, 4096, 3576))), "the limit is 256 million"),
     "2 GB that are not there": (lambda: nifti_header((512, 512, 1024)), "cut short"),
@@ -165,6 +173,10 @@ BOMBS = {
     "a deflated DICOM": (deflated, "deflated as a whole"),
     "a zip bomb": (zip_bomb, "unpacks to far more"),
     "a zip that lies about sizes": (lambda: zip_bomb(5000), "damaged zip archive"),
+    "NRRD of 2^50 voxels": (lambda: text_header("NRRD0004", "1048576 1048576 1024"), "the limit is 256 million"),
+    "NRRD of 2 GB that are not there": (lambda: text_header("NRRD0004", "512 512 1000"), "cut short"),
+    "MetaImage of 2^50 voxels": (lambda: text_header("", "1048576 1048576 1024"), "the limit is 256 million"),
+    "a megabyte of header": (lambda: b"NRRD0004\n" + b"# nothing\n" * 200_000, "makes no sense"),
     "gigapixel PNG": (bomb, "60000 x 60000 pixels"),
     "gigapixel TIFF": (lambda: tiff(60000), "60000 x 60000 pixels"),
     "pages in a circle": (looping_tiff, "damaged"),

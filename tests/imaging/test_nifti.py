@@ -128,7 +128,7 @@ def test_damage_is_one_sentence(tmp_path):
         "sum.nii.gz": (bytes(flipped), "damaged or cut short"),
         "pair.hdr": (plain[:344] + b"ni1\0", "header of a pair"),
         "other.gz": (gzip.compress(b"hello"), "packed with gzip"),
-        "nrrd.nii": (b"NRRD0004\n", "an NRRD volume"),
+        "nrrd.nii": (b"NRRD0004\n", "header of NRRD that makes no sense"),
         "text.nii": (b"hello", "whatever its name says"),
         "empty.nii": (b"", "is empty"),
     }

@@ -57,6 +57,25 @@ def test_reference_masks_drawn_slice_by_slice_are_written_where_they_were(tmp_pa
     assert millilitres(volume, truth) == pytest.approx(truth.sum() * voxel, rel=1e-5)
 
 
+@pytest.mark.parametrize(("name", "ending"), [*zip(VOLUMES, ("nrrd", "mha", "nhdr", "mhd"), strict=True)])
+def test_as_nrrd_or_metaimage_it_is_the_same_study(tmp_path, name, ending):
+    expected = open_study(original(name))
+    image = sitk.ReadImage(str(original(name)))
+    for key in image.GetMetaDataKeys():  # of NIfTI's header, at which ITK complains
+        image.EraseMetaData(key)
+    sitk.WriteImage(image, str(tmp_path / f"v.{ending}"), ending != "nhdr")
+    volume = open_study(tmp_path / f"v.{ending}")
+    assert np.array_equal(volume.array, expected.array)
+    np.testing.assert_allclose(volume.affine, expected.affine, atol=1e-3)
+    assert volume.notes == ()
+    truth = read_study_mask(original(VOLUMES[name]), volume)
+    assert np.array_equal(truth, read_study_mask(original(VOLUMES[name]), expected))
+    write_study_mask(tmp_path / "m.nii.gz", volume, truth == truth.max())
+    points = array_points(expected, truth, truth.max())
+    np.testing.assert_allclose(nibabel_points(tmp_path / "m.nii.gz", 1), points, atol=1e-2)
+    np.testing.assert_allclose(itk_points(tmp_path / "m.nii.gz", 1), points, atol=1e-2)
+
+
 def test_the_series_agrees_with_simpleitk_and_its_masks_lie_on_it(tmp_path):
     files = sorted(original("totalsegmentator/example_ct_dicom").iterdir())
     volume = open_study(files[0].parent)

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 
 from dfqsam.assets import shipped_bundle
 from dfqsam.errors import InputError
-from dfqsam.imaging import read_picture
+from dfqsam.imaging import open_study, read_picture, read_study_mask
 from dfqsam.segment import Prompt
 from dfqsam.segment import batch as batch_module
 from dfqsam.segment.batch import segment_folder
@@ -72,10 +73,10 @@ def test_every_study_gets_its_mask_as_it_is_kept(studies, tmp_path):
         np.testing.assert_array_equal(np.asanyarray(nib.load(out / name).dataobj), MASK.T)
     np.testing.assert_array_equal(read_picture(out / "p_mask.png")[..., 0] > 0, MASK[0])
     rows = (out / "volumes.csv").read_text().splitlines()
-    assert rows[0] == "study,label,name,voxels,ml,mask"
-    assert rows[1] == f"a.nii.gz,1,,{MASK.sum()},{MASK.sum() / 1000},a_mask.nii.gz"
-    assert rows[3] == f"series,1,,{MASK.sum()},{MASK.sum() * 2.5 * 0.75 * 0.5 / 1000},series_mask.dcm"
-    assert rows[4] == "p.png,1,,81,,p_mask.png"
+    assert rows[0] == "study,label,name,voxels,ml,mask,covered_voxels"
+    assert rows[1] == f"a.nii.gz,1,,{MASK.sum()},{MASK.sum() / 1000},a_mask.nii.gz,0"
+    assert rows[3] == f"series,1,,{MASK.sum()},{MASK.sum() * 2.5 * 0.75 * 0.5 / 1000},series_mask.dcm,0"
+    assert rows[4] == "p.png,1,,81,,p_mask.png,0"
 
 
 def test_what_is_done_is_not_done_again(studies, tmp_path):
@@ -261,3 +262,24 @@ if __name__ == "__main__":
             return
         time.sleep(0.05)
     pytest.fail("the worker is still there")
+
+
+def test_of_several_series_one_is_chosen_for_all_or_for_each(studies, tmp_path):
+    root, prompts = studies
+    other = placed((STACK // 2).astype(np.uint16), SeriesInstanceUID="1.2.3.9", SeriesNumber=2)
+    for number, made in enumerate(other):
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.9.{number + 1}"
+    folder(root / "two" / "b", other)
+    folder(root / "two" / "a", placed(STACK.astype(np.uint16)))
+    wide = {"two": [Prompt(BOX, 1, "stored")], "a.nii.gz": prompts["a.nii.gz"]}
+    with pytest.raises(InputError, match="holds 2 series; choose one by its number: 1: CT, 4 of 22 x 20; 2: CT, 4 of"):
+        open_study(root / "two")  # what a batch says of it, too
+    first = run((root, wide), tmp_path / "out", series=1)
+    assert (len(first.done), first.failed) == (2, [])  # the NIfTI file has no series, and needs none
+    study = open_study(root / "two", 1)
+    np.testing.assert_array_equal(read_study_mask(tmp_path / "out" / "two_mask.dcm", study), MASK)
+    second = run((root, wide), tmp_path / "out", series=1, choices={"two": 2})
+    assert [record["study"] for record in second.done] == ["two"]
+    assert [record["study"] for record in second.before] == ["a.nii.gz"]
+    written = pydicom.dcmread(tmp_path / "out" / "two_mask.dcm")
+    assert written.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.9"

@@ -224,7 +224,7 @@ def test_colour_is_taken_as_it_is():
     found = segment_study(Fake(), Volume(frames), [Prompt((4, 3, 8, 9), 1)])
     assert found.mask.sum() == 3 * 24
     assert found.ml(1) is None
-    assert found.to_json()["labels"] == [{"label": 1, "name": "", "voxels": 72, "ml": None}]
+    assert found.to_json()["labels"] == [{"label": 1, "name": "", "voxels": 72, "ml": None, "covered_voxels": 0}]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.imaging.window import Window
+from dfqsam.imaging.window import TableWindow, Window
 
 Vector = NDArray[np.float64]
 CENTIMETRES = 3  # unit of an ultrasound region
@@ -56,6 +56,34 @@ def windows(dataset: Any) -> tuple[Window, ...]:
         except (InputError, ValueError, TypeError):
             continue
     return tuple(found)
+
+
+def tables(dataset: Any) -> tuple[tuple[TableWindow, ...], bool]:
+    """The tables of grey levels (VOI LUT) of a dataset, and whether there are others that are not usable."""
+    # A first value above 32767 is a negative one where values can be negative (PS3.3 C.11.2.1.1).
+    signed = bool(dataset.get("PixelRepresentation")) or (number(dataset, "RescaleIntercept") or 0.0) < 0
+    found, spoilt = [], False
+    for item in dataset.get("VOILUTSequence") or []:
+        try:
+            count, first, bits = (int(value) for value in item.LUTDescriptor)
+            first = first - (1 << 16) if signed and first >= 1 << 15 else first
+            entries = _entries(item.LUTData, count or 1 << 16, dataset.is_little_endian)
+            found.append(TableWindow.of(first, entries, bits, printable(item.get("LUTExplanation"))[:40]))
+        except (InputError, AttributeError, ValueError, TypeError, OverflowError):
+            spoilt = True
+    return tuple(found), spoilt
+
+
+def _entries(data: Any, count: int, little: bool | None) -> NDArray[np.int64]:
+    """``count`` entries of a table, kept as numbers, or as bytes with one or two to an entry."""
+    if isinstance(data, bytes):
+        order = ">" if little is False else "<"
+        wide = len(data) >= 2 * count
+        data = np.frombuffer(data, f"{order}u2" if wide else "u1", count)
+    entries = np.asarray(data, np.int64).reshape(-1)
+    if entries.size != count:
+        raise ValueError(f"{entries.size} entries in place of {count}")
+    return entries & 0xFFFF
 
 
 def group(dataset: Any, frame: int, sequence: str) -> Any:

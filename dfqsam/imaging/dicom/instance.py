@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dfqsam.errors import InputError
@@ -134,8 +134,11 @@ def instance(item: Item, dataset: Any) -> Instance:
             bare = {"position": None, "orientation": None}
             frames = tuple(Frame(**{**first.__dict__, **bare, "number": number}) for number in range(count))
             notes = (note,) if note else ()
-        if dataset.get("VOILUTSequence") and not frames[0].windows:
-            notes = (*notes, "The file's own table of grey levels is not used; the window is set by percentiles.")
+        tables, spoilt = ((), False) if colour else elements.tables(dataset)
+        if tables:  # what the maker of the device meant the picture to look like comes first
+            frames = tuple(replace(frame, windows=(*tables, *frame.windows)) for frame in frames)
+        if spoilt:
+            notes = (*notes, "A table of grey levels of the file makes no sense and is not used.")
         return Instance(
             item,
             dataset,

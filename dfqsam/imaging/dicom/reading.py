@@ -26,10 +26,11 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
 @dataclass(frozen=True)
 class Item:
-    """One file that may be DICOM: its name for messages, and how to open it."""
+    """One file that may be DICOM: its name for messages, how to open it, and the folder it lies in (None in memory)."""
 
     name: str
     open: Callable[[], BinaryIO]
+    folder: Path | None = None
 
 
 @contextmanager
