@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from dfqsam.imaging import PLANES
+from dfqsam.imaging import PRESETS as WINDOWS
 from dfqsam.serve.answers import FORMATS, MEDIA_TYPES
 from dfqsam.serve.problems import Problem
-from dfqsam.serve.prompts import Prompt, Question
+from dfqsam.serve.prompts import MOST_PROMPTS, Prompt, Question
 
 PROBLEMS = {
     400: "The request is malformed.",
@@ -106,8 +107,8 @@ _SHOWN = {
     "plane": {"type": "string", "enum": list(PLANES)},
     "window": {
         "type": "string",
-        "enum": ["percentiles", "soft tissue", "lung", "bone", "brain", "40,400"],
-        "description": "Of grey levels: a name, or CENTRE,WIDTH.",
+        "pattern": rf"^(percentiles|{'|'.join(WINDOWS)}|-?[0-9]{{1,5}},[1-9][0-9]{{0,4}})$",
+        "description": f"Of grey levels: percentiles, {', '.join(WINDOWS)}, or CENTRE,WIDTH.",
     },
 }
 _IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG, TIFF, DICOM or NIfTI."}
@@ -122,7 +123,13 @@ IMAGE_FORM = _form({"image": _IMAGE, **_SHOWN}, ["image"], {})
 SEGMENT_FORM = _form(
     {
         "image": _IMAGE,
-        "prompts": {"type": "array", "items": {"$ref": "#/components/schemas/Prompt"}, "minItems": 1, "maxItems": 64},
+        "prompts": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Prompt"},
+            "minItems": 1,
+            "maxItems": MOST_PROMPTS,
+            "description": "A JSON list of prompts, as a text or a file.",
+        },
         "format": {"type": "string", "enum": list(FORMATS)},
         **_SHOWN,
     },

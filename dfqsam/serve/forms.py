@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -19,6 +19,11 @@ class InMemory(MultiPartParser):
     """Starlette's parser would put a file of more than 1 MB on the disk, where patients' pictures are not to lie."""
 
     spool_max_size = 1 << 62
+
+    def close(self) -> None:
+        """Let go of all files, also of one that broke off."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 def too_large(limit: int) -> RequestError:
@@ -84,15 +89,20 @@ async def read_form(request: Request, limit: int, files: Collection[str], texts:
     )
     try:
         form = await parser.parse()
+        return await _fields(form, files, texts)
     except (MultiPartException, FormParserError, ValueError, LookupError):
         raise RequestError(400, "The form is damaged, or has too many or too long fields.") from None
+    finally:
+        parser.close()
+
+
+async def _fields(form: FormData, files: Collection[str], texts: Collection[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, value in form.multi_items():
         if name not in (*files, *texts) or name in found:
             raise RequestError(400, "The form has an unknown field, or one twice.", f"Give {', '.join(files)} once.")
         if isinstance(value, UploadFile):
             found[name] = await value.read()
-            await value.close()
         elif name in files:
             raise RequestError(400, f"The field {name} is no file.", "Send it with a file name, as browsers do.")
         else:

@@ -55,7 +55,9 @@ def page(document: dict[str, Any]) -> str:
             parts.append(f"<p>{escape(said)}</p>{_fields(document, operation)}")
             if method == "post" and path in EXAMPLES:
                 parts.append(f"<pre>{escape(EXAMPLES[path])}</pre>")
-            answers = (f"<tr><td>{code}<td>{escape(a['description'])}" for code, a in operation["responses"].items())
+            answers = (
+                f"<tr><td>{code}<td>{escape(a['description'])}" for code, a in sorted(operation["responses"].items())
+            )
             parts.append(f"<table>{''.join(answers)}</table>")
     prompt = json.dumps(document["components"]["schemas"]["Prompt"]["properties"], indent=1)
     parts.append(f"<h2>A prompt</h2><pre>{escape(prompt)}</pre></html>")

@@ -37,7 +37,7 @@ class RequestError(Exception):
 
     @classmethod
     def of(cls, error: InputError) -> RequestError:
-        """From the one sentence of the readers, the last part of which says what to do: ``It is cut; export it again.``"""
+        """From the one sentence of the readers, which ends in what to do: ``It is cut short; export it again.``"""
         text = " ".join(str(error).split())
         wrong, between, advice = text.rpartition("; ")
         status = 413 if isinstance(error, TooManyPixelsError) else 422

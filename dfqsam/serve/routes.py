@@ -111,6 +111,7 @@ def router(service: Service) -> APIRouter:
     @routes.post(
         "/v1/images",
         status_code=201,
+        response_description="The image is kept.",
         responses=problems(*UPLOADS),
         response_model=Kept,
         openapi_extra=documents.IMAGE_FORM,
@@ -155,6 +156,7 @@ def router(service: Service) -> APIRouter:
     @routes.delete(
         "/v1/images/{image}",
         status_code=204,
+        response_description="The image is forgotten.",
         responses=problems(404, *ALWAYS),
         response_class=Response,
         tags=["images"],

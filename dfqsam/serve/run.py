@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ from dfqsam import audit
 from dfqsam.audit import AuditLog
 from dfqsam.bundle import TrustStore, open_bundle
 from dfqsam.errors import InputError
+from dfqsam.imaging.extra import studies
 from dfqsam.runtime import Predictor
 from dfqsam.serve.app import make_app, make_service
 from dfqsam.serve.settings import Settings
@@ -88,6 +90,13 @@ def address_of(opened: socket.socket, settings: Settings) -> str:
     return f"http{'s' if settings.tls else ''}://{shown}:{port}"
 
 
+def _load_readers() -> None:
+    """Readers of studies are loaded when first needed, which takes seconds; nobody is to wait for them here."""
+    for module in ("nibabel", "pydicom", "pydicom.pixels", "highdicom.seg"):
+        with contextlib.suppress(InputError):  # whoever sends such a file is told what is missing
+            studies(module)
+
+
 def _greeting(predictor: Predictor, address: str) -> str:
     bundle = predictor.bundle
     return f"Serving {bundle.path.resolve().name} ({bundle.sha256[:12]}), {bundle.trust.sentence}, at {address}"
@@ -112,6 +121,7 @@ def serve(bundle: Path, settings: Settings, store: TrustStore | None = None) -> 
     predictor = Predictor(open_bundle(bundle, store), threads=settings.threads)
     where = audit.configured()
     log = None if where is None else AuditLog(where)
+    _load_readers()
     service = make_service(predictor, settings, log)
     opened = listen(settings.host, settings.port)
     _logs()
