@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dfqsam.serve.engine import defect
-from dfqsam.serve.metrics import Metrics
+from dfqsam.serve.metrics import Metrics, method_of
 from dfqsam.serve.problems import RequestError, unforeseen
 from dfqsam.serve.rate import Rate
 from dfqsam.serve.settings import Settings, is_loopback
@@ -119,7 +119,7 @@ class Guard:
             line = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "request": identity,
-                "method": scope["method"] if scope["method"].isalpha() and len(scope["method"]) < 10 else "other",
+                "method": method_of(scope["method"]),
                 "route": route,
                 "status": status,
                 "ms": round(1000 * seconds),
