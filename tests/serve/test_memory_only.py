@@ -71,7 +71,8 @@ import os, sys
 from dfqsam.cli import main
 
 def watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str) and (arguments[2] or 0) & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+    writes = event == "open" and (arguments[2] or 0) & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)
+    if writes and isinstance(arguments[0], str):
         print("wrote", arguments[0], file=sys.stderr, flush=True)
 
 sys.addaudithook(watch)
