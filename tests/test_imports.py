@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "bundle": LEAVES | {"bundle"},
     "audit": {"", "errors", "judgement"},
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
-    "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
+    "bench": LEAVES | {"bench", "bundle", "runtime", "processor", "audit"},
     "imaging": LEAVES | {"imaging"},
     "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", *NUMPY_ONLY},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
@@ -81,7 +81,12 @@ TORCH_FREE = (
     "cli_serve",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
-BY_HAND = {"bench/flash.py", "bench/products.py"}  # run by name on a developer's machine; nothing imports it
+BY_HAND = {
+    "bench/flash.py",
+    "bench/products.py",
+    "bench/load_users.py",
+    "bench/serve_load.py",
+}  # run by name on a developer's machine; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
 EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scipy"}, "bench": {"matplotlib"}}

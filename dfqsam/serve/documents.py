@@ -10,7 +10,7 @@ from dfqsam.imaging import PLANES
 from dfqsam.imaging import PRESETS as WINDOWS
 from dfqsam.serve.answers import FORMATS, MEDIA_TYPES
 from dfqsam.serve.problems import Problem
-from dfqsam.serve.prompts import MOST_PROMPTS, Prompt, Question
+from dfqsam.serve.prompts import EXAMPLE, MOST_PROMPTS, Prompt, Question
 
 PROBLEMS = {
     400: "The request is malformed.",
@@ -92,13 +92,21 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": PROBLEMS[status]} for status in statuses}
 
 
+COCO = {
+    "type": "object",
+    "title": "COCO",
+    "properties": {name: {"type": "array"} for name in ("images", "annotations", "categories")},
+    "required": ["images", "annotations", "categories"],
+}
+
+
 def masks(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The answers of a route that segments."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = {kind: binary for kind in dict.fromkeys(MEDIA_TYPES.values()) if kind != "application/json"}
-    document = {"schema": {"anyOf": [{"$ref": "#/components/schemas/Masks"}, {"type": "object", "title": "COCO"}]}}
+    document = {"schema": {"anyOf": [{"$ref": "#/components/schemas/Masks"}, COCO]}}
     said = "The masks: run lengths or COCO (JSON), PNG, DICOM SEG or NIfTI (.nii.gz)."
-    good = {200: {"model": Masks, "description": said, "content": {"application/json": document, **content}}}
+    good = {200: {"description": said, "content": {"application/json": document, **content}}}
     return {**good, **problems(*statuses)}
 
 
@@ -129,6 +137,7 @@ SEGMENT_FORM = _form(
             "minItems": 1,
             "maxItems": MOST_PROMPTS,
             "description": "A JSON list of prompts, as a text or a file.",
+            "examples": [[{"box": EXAMPLE}]],
         },
         "format": {"type": "string", "enum": list(FORMATS)},
         **_SHOWN,
@@ -143,15 +152,36 @@ QUESTION_BODY = {
     }
 }
 
+_SAME = {"parameters": {"image": "$response.body#/id"}}
+LINKS = {
+    "segment_image": {
+        "operationId": "segment_image",
+        "description": "Prompts on the image.",
+        "requestBody": {"prompts": [{"box": list(EXAMPLE)}]},
+        **_SAME,
+    },
+    "forget_image": {"operationId": "forget_image", "description": "Forget the image.", **_SAME},
+}
+
 
 def with_schemas(document: dict[str, Any], tokens: bool) -> dict[str, Any]:
     """FastAPI's document with what forms and bodies refer to, and the token where there is one."""
     from pydantic.json_schema import models_json_schema
 
-    pairs: list[tuple[type[BaseModel], Literal["validation"]]] = [(Prompt, "validation"), (Question, "validation")]
+    pairs: list[tuple[type[BaseModel], Literal["validation"]]] = [
+        (one, "validation") for one in (Prompt, Question, Masks)
+    ]
     _, found = models_json_schema(pairs, ref_template="#/components/schemas/{model}")
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(found["$defs"])
+    schemas = components.setdefault("schemas", {})
+    schemas.update(found["$defs"])
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own answers, which are not given here
+        schemas.pop(name, None)
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            said = operation["responses"]
+            for status in [status for status, one in said.items() if "HTTPValidationError" in str(one)]:
+                del said[status]
     if tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, methods in document["paths"].items():

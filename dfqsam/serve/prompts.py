@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from dfqsam.serve.problems import RequestError
 
 MOST_PROMPTS, MOST_POINTS = 64, 64
+EXAMPLE = (10, 12, 30, 40)
 Format = Literal["json", "png", "coco", "seg", "nifti"]
 PLURALS = {"box": "boxes", "point": "points"}
 Model = TypeVar("Model")
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 1.0 is as whole as 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Prompt(BaseModel):
@@ -21,15 +36,17 @@ class Prompt(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = Field(
-        None, description="x0, y0, x1, y1 with 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height."
+        None,
+        description="x0, y0, x1, y1 with 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height.",
+        examples=[EXAMPLE],
     )
     point_coords: list[tuple[FiniteFloat, FiniteFloat]] | None = Field(
         None, min_length=1, max_length=MOST_POINTS, description="x, y of each point."
     )
-    point_labels: list[Literal[0, 1]] | None = Field(
+    point_labels: list[Annotated[Literal[0, 1], BeforeValidator(_whole)]] | None = Field(
         None, min_length=1, max_length=MOST_POINTS, description="1 inside the object, 0 outside; one a point."
     )
-    label: int = Field(1, ge=1, le=65_535, description="Of the object in the mask.")
+    label: Annotated[int, BeforeValidator(_whole)] = Field(1, ge=1, le=65_535, description="Of the object in the mask.")
     name: str = Field("", max_length=64, description="Of the object, for DICOM SEG and COCO.")
 
     @model_validator(mode="after")
@@ -52,7 +69,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    prompts: Prompts
+    prompts: Prompts = Field(examples=[[{"box": EXAMPLE}]])
     format: Format | None = Field(None, description="Of the answer; without one, what the header Accept asks for.")
 
 

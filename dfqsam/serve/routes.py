@@ -16,7 +16,7 @@ from dfqsam.bundle import Bundle
 from dfqsam.serve import documents
 from dfqsam.serve.answers import Answer, chosen_format
 from dfqsam.serve.cache import Cache, Encoded
-from dfqsam.serve.documents import Health, Kept, Masks, Served, problems
+from dfqsam.serve.documents import Health, Kept, Served, problems
 from dfqsam.serve.engine import Engine, Ticket
 from dfqsam.serve.forms import read_form, read_json
 from dfqsam.serve.metrics import CONTENT_TYPE, Metrics
@@ -83,7 +83,7 @@ def router(service: Service) -> APIRouter:
     @routes.post(
         "/v1/segment",
         responses=documents.masks(406, *UPLOADS),
-        response_model=Masks,
+        response_class=Response,
         openapi_extra=documents.SEGMENT_FORM,
         tags=["segment"],
     )
@@ -112,7 +112,7 @@ def router(service: Service) -> APIRouter:
         "/v1/images",
         status_code=201,
         response_description="The image is kept.",
-        responses=problems(*UPLOADS),
+        responses={201: {"links": documents.LINKS}, **problems(*UPLOADS)},
         response_model=Kept,
         openapi_extra=documents.IMAGE_FORM,
         tags=["images"],
@@ -137,8 +137,9 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/v1/images/{image}/segment",
+        operation_id="segment_image",
         responses=documents.masks(400, 404, 406, 408, 413, 415, 422, 503, *ALWAYS),
-        response_model=Masks,
+        response_class=Response,
         openapi_extra=documents.QUESTION_BODY,
         tags=["images"],
     )
@@ -155,6 +156,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.delete(
         "/v1/images/{image}",
+        operation_id="forget_image",
         status_code=204,
         response_description="The image is forgotten.",
         responses=problems(404, *ALWAYS),

@@ -56,13 +56,16 @@ class Impatient(H11Protocol):
         self._look = self.loop.call_later(PATIENCE, self._check)
 
 
+MULTIPART = (("multipart", logging.CRITICAL), ("python_multipart", logging.CRITICAL))  # remarks on damaged forms
+
+
 def _logs() -> None:
     """Requests on standard output, which decoders never silence; what went wrong on standard error."""
     access = logging.getLogger("dfqsam.serve.access")
     access.handlers[:] = [logging.StreamHandler(sys.stdout)]
     access.setLevel(logging.INFO)
     access.propagate = False
-    for name, level in (("dfqsam.serve", logging.WARNING), ("uvicorn.error", logging.CRITICAL)):
+    for name, level in (("dfqsam.serve", logging.WARNING), ("uvicorn.error", logging.CRITICAL), *MULTIPART):
         one = logging.getLogger(name)
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -80,8 +83,9 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        known = isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno
-        reason = os.strerror(error.errno) if known else getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+            reason = os.strerror(error.errno)  # the library adds words of its own
         raise InputError(f"{host}:{port} cannot be listened on ({reason}); choose another --host or --port.") from error
 
 
