@@ -54,7 +54,7 @@ def test_the_token_that_is_made_is_one(tmp_path):
     from dfqsam.serve.clients import Clients
 
     command = next(line for line in TOKENS.splitlines() if line.startswith("openssl"))
-    subprocess.run(["bash", "-euc", command.partition("#")[0]], cwd=tmp_path, check=True)
+    subprocess.run(["sh", "-euc", command.partition("#")[0]], cwd=tmp_path, check=True)
     assert len(Clients.of(tmp_path / "tokens").fingerprints) == 1
 
 
