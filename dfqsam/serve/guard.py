@@ -44,6 +44,14 @@ def _host_name(host: str) -> str:
         return ""
 
 
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it names none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
 class Guard:
     """An ASGI application around another.
 
@@ -93,7 +101,7 @@ class Guard:
         """
         host = (_header(scope, b"host") or b"").decode("latin-1")
         origin = (_header(scope, b"origin") or b"").decode("latin-1")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and _place(origin) != host:
             raise RequestError(403, "Pages of other sites may not ask.", "Ask from a program, or from this address.")
         clients, path = self._settings.clients, scope["path"]
         if clients is None and self._settings.local and not is_loopback(_host_name(host)):
