@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -78,12 +78,12 @@ def chosen_format(asked: str | None, accept: str) -> Format:
     raise RequestError(406, "Nothing that Accept names can be sent.", f"Accept {offered}, or give a format.")
 
 
-def make_answer(encoded: Encoded, found: Sequence[Found], kind: Format, about: dict[str, str]) -> Answer:
+def make_answer(encoded: Encoded, found: Iterable[Found], kind: Format, about: dict[str, str]) -> Answer:
     """The answer in the format ``kind``; where objects overlap, the later one holds (not in ``json``).
 
     Args:
         encoded: the picture.
-        found: at least one, in the order that was asked for.
+        found: at least one, in the order that was asked for; each is looked at once.
         kind: of :data:`FORMATS`.
         about: goes into ``json``: bundle and image.
 
@@ -94,16 +94,17 @@ def make_answer(encoded: Encoded, found: Sequence[Found], kind: Format, about: d
         masks = [_run_lengths(one) for one in found]
         return Answer(json.dumps({**about, "size": list(encoded.shape), "masks": masks}).encode())
     shown = np.zeros(encoded.shape, np.uint16)
+    names: dict[int, str] = {}
     for one in found:
-        shown[one.mask] = one.prompt.label
-    labels = list(dict.fromkeys(one.prompt.label for one in found))
+        label = one.prompt.label
+        shown[one.mask] = label
+        names[label] = one.prompt.name or f"label {label}"
     if kind == "png":
-        return Answer(_png(shown, max(labels)), MEDIA_TYPES[kind])
+        return Answer(_png(shown, max(names)), MEDIA_TYPES[kind])
     volume = encoded.volume
-    whole = np.zeros(volume.shape, np.uint8 if max(labels) < 256 else np.uint16)
-    for label in labels:
+    whole = np.zeros(volume.shape, np.uint8 if max(names) < 256 else np.uint16)
+    for label in names:
         volume.put(whole, encoded.slice, encoded.view, shown == label, label)
-    names = {one.prompt.label: one.prompt.name or f"label {one.prompt.label}" for one in found}
     if kind == "coco":
         return Answer(json.dumps(coco(volume, whole, names)).encode())
     if kind == "seg":

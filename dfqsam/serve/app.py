@@ -65,25 +65,13 @@ def make_service(predictor: Predictor, settings: Settings, audit: AuditLog | Non
     return Service(settings, predictor.bundle, engine, work, cache, metrics, secrets.token_bytes(32))
 
 
-def make_app(service: Service, audit: AuditLog | None = None) -> ASGIApp:
-    """The ASGI application of a service.
-
-    Args:
-        service: as :func:`make_service` makes it.
-        audit: gets an entry when the service starts and when it stops.
-    """
+def make_app(service: Service) -> ASGIApp:
+    """The ASGI application of a service; when it is shut down, what was accepted is finished first."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bundle = service.bundle.sha256
-        if audit is not None:
-            audit.record("serve", bundle=bundle, event="start")
-        try:
-            yield
-        finally:
-            service.engine.close()
-            if audit is not None:
-                audit.record("serve", bundle=bundle, event="stop")
+        yield
+        service.engine.close()
 
     # FastAPI's own pages fetch their scripts from elsewhere.
     app = _Documented(

@@ -37,7 +37,7 @@ class Ticket:
     client: str | None
     task: str
     late: bool = False
-    future: Future[Answer] | None = field(default=None, repr=False)
+    future: Future[Answer | RequestError] | None = field(default=None, repr=False)
 
 
 def defect(error: BaseException) -> str:
@@ -107,9 +107,14 @@ class Engine:
             RequestError: what became of it instead; 500 for what nobody foresaw.
         """
         ticket.future = self._thread.submit(self._do, ticket, work)
-        return await asyncio.shield(asyncio.wrap_future(ticket.future))
+        came = await asyncio.shield(asyncio.wrap_future(ticket.future))
+        if isinstance(came, RequestError):
+            raise came.again()
+        return came
 
-    def _do(self, ticket: Ticket, work: Callable[[], Answer]) -> Answer:
+    def _do(self, ticket: Ticket, work: Callable[[], Answer]) -> Answer | RequestError:
+        """What came of ``work``. A problem is returned, and without its traceback: the frames in it hold uploads, which
+        would stay in memory until somebody looks for circles of references."""
         answer, problem, outcome = None, None, "answered"
         begun = time.perf_counter()
         try:
@@ -117,7 +122,7 @@ class Engine:
                 raise RequestError(503, "The request waited for too long.")
             answer = work()
         except RequestError as error:
-            problem, outcome = error, "refused"
+            problem, outcome = error.again(), "refused"
         except InputError as error:
             problem, outcome = RequestError.of(error), "refused"
         except MemoryError:
@@ -126,16 +131,16 @@ class Engine:
             logger.error("Request %s failed: %s", ticket.request, defect(error))
             problem, outcome = unforeseen(), "failed"
         self._mean += SHARE * (time.perf_counter() - begun - self._mean)
-        self._record(ticket, LATE if ticket.late else outcome, answer)
-        if answer is None:
-            assert problem is not None
-            raise problem
-        return answer
+        unrecorded = self._record(ticket, LATE if ticket.late else outcome, answer)
+        came = unrecorded or problem or answer
+        assert came is not None
+        return came
 
-    def _record(self, ticket: Ticket, outcome: str, answer: Answer | None) -> None:
+    def _record(self, ticket: Ticket, outcome: str, answer: Answer | None) -> RequestError | None:
+        """Writes the entry; what is answered instead where that cannot be done."""
         self._metrics.accepted(ticket.task, outcome)
         if self._audit is None:
-            return
+            return None
         sent = hashlib.sha256(answer.body).hexdigest() if answer is not None and outcome == "answered" else None
         about = {"request": ticket.request, "client": ticket.client, "task": ticket.task}
         try:
@@ -143,8 +148,9 @@ class Engine:
         except DfqsamError as error:
             self.recording = False
             logger.error("Request %s is not answered, as it cannot be recorded: %s", ticket.request, error)
-            raise RequestError(503, "The audit log cannot be written.", "Tell whoever runs this service.") from None
+            return RequestError(503, "The audit log cannot be written.", "Tell whoever runs this service.")
         self.recording = True
+        return None
 
     def close(self) -> None:
         """End the thread, once what it was given is done."""

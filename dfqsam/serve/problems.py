@@ -43,6 +43,10 @@ class RequestError(Exception):
         status = 413 if isinstance(error, TooManyPixelsError) else 422
         return cls(status, f"{wrong}.", advice[:1].upper() + advice[1:]) if between else cls(status, text)
 
+    def again(self) -> RequestError:
+        """Another of the same kind, without a traceback."""
+        return RequestError(self.status, self.error, self.advice, self.headers)
+
     def response(self) -> JSONResponse:
         """The answer."""
         return JSONResponse(

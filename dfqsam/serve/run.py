@@ -22,6 +22,7 @@ from dfqsam.errors import InputError
 from dfqsam.imaging.extra import studies
 from dfqsam.runtime import Predictor
 from dfqsam.serve.app import make_app, make_service
+from dfqsam.serve.routes import Service
 from dfqsam.serve.settings import Settings
 
 CONNECTIONS = 512
@@ -132,7 +133,7 @@ def serve(bundle: Path, settings: Settings, store: TrustStore | None = None) -> 
     opened = listen(settings.host, settings.port)
     _logs()
     config = uvicorn.Config(
-        make_app(service, log),
+        make_app(service),
         http=Impatient,
         ws="none",
         loop="asyncio",
@@ -152,13 +153,23 @@ def serve(bundle: Path, settings: Settings, store: TrustStore | None = None) -> 
     # uvicorn raises the signal that ended it once more; the work was finished, which is success.
     before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
+        _note(log, service, "start")
         server.run(sockets=[opened])
+        _note(log, service, "stop")
     finally:
+        service.engine.close()
         for one, handler in before.items():
             signal.signal(one, handler)
         opened.close()
         if log is not None:
             log.close()
+    if not server.started:
+        raise InputError("The service could not start; look at what was said above.")
+
+
+def _note(log: AuditLog | None, service: Service, event: str) -> None:
+    if log is not None:
+        log.record("serve", bundle=service.bundle.sha256, event=event)
 
 
 class _Server(uvicorn.Server):

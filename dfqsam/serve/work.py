@@ -15,6 +15,8 @@ from dfqsam.serve.pictures import Shown, open_picture
 from dfqsam.serve.problems import RequestError
 from dfqsam.serve.prompts import Format, Prompt, check_kinds
 
+MOST_MASKED = 1 << 28  # pixels of all masks of a request: seconds of work, for which others wait
+
 
 def not_here() -> RequestError:
     """The answer where there is no image of an id; the same whether there never was, or it is somebody else's."""
@@ -74,6 +76,13 @@ class Work:
         """
         manifest = self._predictor.bundle.manifest
         check_kinds(prompts, manifest.prompts, manifest.model.title)
+        height, width = encoded.shape
+        if len(prompts) * height * width > MOST_MASKED:
+            raise RequestError(
+                413,
+                f"{len(prompts)} masks of {width} x {height} pixels are too many for one request.",
+                f"Send at most {max(1, MOST_MASKED // (height * width))} prompts at a time.",
+            )
         for number, prompt in enumerate(prompts):
             try:
                 self._predictor.check_prompt(encoded.shape, prompt.point_coords, prompt.point_labels, prompt.box)
@@ -88,12 +97,15 @@ class Work:
             RequestError: as :meth:`check`.
         """
         self.check(encoded, prompts)
-        found = []
         with self._timed("decode"):
             self._predictor.set_embedding(encoded.embedding, encoded.shape)
-            for prompt in prompts:
-                masks, quality, _ = self._predictor.predict(prompt.point_coords, prompt.point_labels, prompt.box)
-                found.append(Found(prompt, masks[0].astype(bool), float(quality[0])))
+            about = {"bundle": self._predictor.bundle.sha256, "image": key[1]}
+            answer = make_answer(encoded, self._found(prompts), kind, about)
             self._predictor.reset_image()
-        with self._timed("write"):
-            return make_answer(encoded, found, kind, {"bundle": self._predictor.bundle.sha256, "image": key[1]})
+        return answer
+
+    def _found(self, prompts: Sequence[Prompt]) -> Iterator[Found]:
+        """One mask after another, so that there is never more than one of a large picture."""
+        for prompt in prompts:
+            masks, quality, _ = self._predictor.predict(prompt.point_coords, prompt.point_labels, prompt.box)
+            yield Found(prompt, masks[0].astype(bool, copy=False), float(quality[0]))

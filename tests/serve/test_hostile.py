@@ -1,7 +1,9 @@
 """Any bytes at all as a request: answered, or refused in one sentence; no crash, no 500, and its place is free."""
 
 import asyncio
+import gc
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.imaging.test_hostile import SOUND, mutations
 from tests.serve.world import BOX, Asked, asked, png
 
 SECONDS = 20.0  # a request takes hundredths; a machine may be busy
-MAX_BODY = 1 << 20
+MAX_BODY = 1 << 20  # more than what is sent here
 
 
 def part(name: str, data: bytes, more: str = "") -> bytes:
@@ -151,6 +153,24 @@ def test_mutated_requests_never_crash(ask, kept, kind, data):
 @given(data=st.data())
 def test_ten_thousand_mutated_requests_never_crash(ask, kept, kind, data):
     fuzz(kind, ask, kept, data)
+
+
+@pytest.mark.parametrize("image", [b"nothing" * 140_000, png() + bytes(900_000)], ids=["refused", "answered"])
+def test_an_upload_is_out_of_memory_once_it_is_answered(ask, image):
+    """Even if nobody looks for circles of references."""
+    body = whole(image)
+    asyncio.run(send(ask, "/v1/segment", body, [], 0, False))
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(10):
+            asyncio.run(send(ask, "/v1/segment", body, [], 0, False))
+        assert tracemalloc.get_traced_memory()[0] - before < len(body)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -197,6 +197,14 @@ def test_paths(ask: Asked, method, path, status):
         assert answer.headers["allow"]
 
 
+def test_masks_that_would_take_too_long_together_are_refused(ask: Asked, monkeypatch):
+    monkeypatch.setattr("dfqsam.serve.work.MOST_MASKED", 3 * SIDE * SIDE)
+    boxes = box(1, 1, 30, 30) * 4
+    answer = ask("POST", "/v1/segment", **form(prompts=boxes))
+    assert (answer.status_code, answer.json()["advice"]) == (413, "Send at most 3 prompts at a time.")
+    assert ask("POST", "/v1/segment", **form(prompts=boxes[:3])).status_code == 200
+
+
 def test_a_json_body_is_held_to_a_limit_of_its_own(ask: Asked):
     key = ask("POST", "/v1/images", **form(prompts=None)).json()["id"]
     body = {"content": b" " * 70_000, "headers": {"Content-Type": "application/json"}}

@@ -59,7 +59,7 @@ class Asked:
     def __init__(self, bundle: Path, audit: Path | None = None, **settings) -> None:
         self.log = None if audit is None else AuditLog(audit)
         self.service: Service = make_service(Predictor(bundle), Settings(**settings), self.log)
-        self.app = make_app(self.service, self.log)
+        self.app = make_app(self.service)
 
     def client(self, **options) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 1))
