@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import http.client
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -99,6 +100,7 @@ def test_it_speaks_tls_to_who_has_a_token_and_stops_when_told(tmp_path, bundle):
             httpx.get(f"http://127.0.0.1:{port}/health")
         assert server.end(signal.SIGTERM) == 0
     assert kinds(audit) == [("serve", "start"), ("request", "answered"), ("serve", "stop")]
+    assert [json.loads(line)["status"] for line in server.out] == [401, 200]  # nothing else is on standard output
     text = "".join(server.out + server.err)
     assert "Traceback" not in text
     assert not [token for token in TOKENS if token in text]
