@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from dfqsam.audit import AuditLog
+from dfqsam.bench.load_report import bars, markdown, summary
 from dfqsam.bench.run import machine
-from dfqsam.bench.serve_load_report import bars, markdown, summary
 from dfqsam.errors import DfqsamError, InputError
 from dfqsam.progress import stage
 

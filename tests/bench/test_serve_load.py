@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from dfqsam.bench.load_report import bars, markdown, percentile, summary
 from dfqsam.bench.serve_load import main
-from dfqsam.bench.serve_load_report import bars, markdown, percentile, summary
 from tests.evaluate.world import toy_bundle
 
 ENTRIES = [
