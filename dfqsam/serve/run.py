@@ -150,8 +150,13 @@ def serve(bundle: Path, settings: Settings, store: TrustStore | None = None) -> 
         ssl_keyfile=settings.key,
     )
     server = _Server(config, _greeting(predictor, address_of(opened, settings)))
-    # uvicorn raises the signal that ended it once more; the work was finished, which is success.
-    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # Signals are heeded before uvicorn does so; and it raises the one that ended it once more, when all work is
+    # finished, which is success.
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         _note(log, service, "start")
         server.run(sockets=[opened])
