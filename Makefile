@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slow viewer-load fuzz lint asset table clean
+.PHONY: demo test test-slow viewer-load serve-load fuzz lint asset table clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ test-slow: $(VENV)/.ready
 # Five people in the viewer at once for three minutes.
 viewer-load: $(VENV)/.ready
 	$(BIN)/python -m pytest -s tests/app/test_browser_load.py
+
+# Sixteen clients of the service for five minutes; build/serve-load/serve-load.md.
+serve-load: $(VENV)/.ready
+	$(BIN)/python -m dfqsam.bench.serve_load
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest -m fuzz

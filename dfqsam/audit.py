@@ -69,6 +69,17 @@ KINDS: dict[str, dict[str, Check]] = {
     },
     # A bundle that no trusted key has signed was opened because --allow-unsigned was given.
     "override": {"bundle": SHA256, "state": _word("unsigned", "foreign")},
+    # The service began and ended; and what it made of each request that it accepted: client is a hash of its token,
+    # answer the SHA-256 of the bytes that were sent.
+    "serve": {"bundle": SHA256, "event": _word("start", "stop")},
+    "request": {
+        "bundle": SHA256,
+        "request": _spelled(r"[0-9a-f]{32}"),
+        "client": _or_none(SHA256),
+        "task": _word("image", "segment"),
+        "outcome": _word("answered", "refused", "failed", "late"),
+        "answer": _or_none(SHA256),
+    },
 }
 
 
@@ -103,7 +114,7 @@ class AuditLog:
             about = {"holds": HOLDS, "created_by": f"dfqsam {__version__}", "time": stamp(datetime.now(UTC))}
             create(self.path, about)
         self._log = Log(self.path, write=write)
-        first = next((entry for entry in self._log.entries() if entry.sequence == 1), None)
+        first = self._log.first()
         if first is None or first.kind != FIRST or f'"holds":"{HOLDS}"' not in first.body:
             self._log.close()
             raise InputError(f"{path} is no audit log; name one that dfqsam has made, or a file that is not there yet.")

@@ -22,6 +22,7 @@ from dfqsam import (
     cli_models,
     cli_records,
     cli_segment,
+    cli_serve,
     cli_trust,
 )
 from dfqsam.cli_policy import audited, opens_bundles, reads_checkpoints
@@ -243,6 +244,7 @@ app.command()(audited(opens_bundles(cli_evaluate.evaluate)))
 app.command()(audited(opens_bundles(cli_evaluate.accept)))
 app.command()(cli_judgement.judgements)
 app.command()(audited(opens_bundles(cli_app.app)))
+app.command()(audited(opens_bundles(cli_serve.serve, says=False)))
 app.command()(cli_trust.keygen)
 app.command()(audited(cli_trust.sign))
 app.command()(audited(cli_trust.verify))

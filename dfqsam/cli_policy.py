@@ -113,9 +113,9 @@ class _Opened(logging.Handler):
             audit.record("override", bundle=bundle, state=state)
 
 
-def opens_bundles(verb: Verb, computes: bool = True) -> Verb:
-    """Gives a verb ``--allow-unsigned``; where it ``computes`` masks, ``--skip-self-test`` too, and a line at its end
-    that says who signed what it opened."""
+def opens_bundles(verb: Verb, computes: bool = True, says: bool = True) -> Verb:
+    """Gives a verb ``--allow-unsigned``; where it ``computes`` masks, ``--skip-self-test`` too, and (where that is
+    asked for by ``says``) a line at its end that says who signed what it opened."""
 
     @functools.wraps(verb)
     def run(*arguments: Any, allow_unsigned: bool, skip_self_test: bool = False, **options: Any) -> Any:
@@ -132,7 +132,7 @@ def opens_bundles(verb: Verb, computes: bool = True) -> Verb:
         finally:
             trust.logger.removeHandler(opened)
             trust.logger.setLevel(level)
-            if opened.remarks and computes and not options.get("as_json"):
+            if opened.remarks and computes and says and not options.get("as_json"):
                 print(*opened.remarks, sep="\n")
 
     more: dict[str, tuple[Any, Any]] = {"allow_unsigned": (AllowUnsigned, False)}

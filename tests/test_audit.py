@@ -24,6 +24,15 @@ EXAMPLES = {
     "verify": {"bundle": None, "result": "refused", "key": None, "acceptance": None},
     "accept": {"bundle": B, "reference": B, "verdict": "PASS", "record": A, "key": C},
     "override": {"bundle": B, "state": "foreign"},
+    "serve": {"bundle": B, "event": "start"},
+    "request": {
+        "bundle": B,
+        "request": "0" * 32,
+        "client": C,
+        "task": "segment",
+        "outcome": "answered",
+        "answer": A,
+    },
 }
 
 
@@ -54,6 +63,7 @@ def test_no_field_takes_a_text(text, data):
     whole = {"time": "2026-01-31T12:00:00.000Z", "version": "0.1.0", **EXAMPLES[kind]}
     check_fields(kind, whole)
     words = {"verified", "unsigned", "foreign", "refused", "PASS", "FAIL", "INCONCLUSIVE"}
+    words |= {"start", "stop", "image", "segment", "answered", "failed", "late"}
     assume(text not in words | KINDS.keys() | whole.keys())
     for value in (text, f"{whole[name]}{text}", [whole[name]], 5, True, {"a": 1}):
         with pytest.raises(InputError):

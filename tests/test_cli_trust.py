@@ -255,7 +255,7 @@ def test_help_shows_an_example_and_verifying_loads_nothing_heavy(site, dfqsam):
         ("convert",),
     ):
         assert "Example:" in dfqsam(*command, "--help").stdout
-    for command in ("segment", "evaluate", "accept", "app"):
+    for command in ("segment", "evaluate", "accept", "app", "serve"):
         shown = dfqsam(command, "--help").stdout
         assert all(option in shown for option in ("--allow-unsigned", "--skip-self-test", "--audit"))
     code = """

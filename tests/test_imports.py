@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "bundle": LEAVES | {"bundle"},
     "audit": {"", "errors", "judgement"},
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},
-    "bench": LEAVES | {"bench", "bundle", "runtime", "processor"},
+    "bench": LEAVES | {"bench", "bundle", "runtime", "processor", "audit"},
     "imaging": LEAVES | {"imaging"},
     "segment": LEAVES | {"segment", "runtime", "imaging", "bundle", "assets", *NUMPY_ONLY},
     "evaluate": LEAVES | {"evaluate", "runtime", "imaging", "bundle", "processor"},
@@ -49,6 +49,8 @@ MAY_IMPORT = {
     "app": LEAVES
     | {"app", "segment", "runtime", "imaging", "evaluate", "bundle", "assets", "judgement", "sam.prompts"},
     "cli_app": LEAVES | {"app"},
+    "serve": LEAVES | {"serve", "runtime", "imaging", "bundle", "audit"},
+    "cli_serve": LEAVES | {"serve", "bundle", "assets"},
 }
 TORCH_FREE = (
     "errors",
@@ -75,9 +77,17 @@ TORCH_FREE = (
     "cli_judgement",
     "app",
     "cli_app",
+    "serve",
+    "cli_serve",
 )
 STUDIES = {"nibabel", "pydicom", "highdicom", "SimpleITK"}
-BY_HAND = {"bench/flash.py", "bench/products.py", "segment/measured.py"}  # run by name; nothing imports it
+BY_HAND = {
+    "bench/flash.py",
+    "bench/products.py",
+    "bench/load_users.py",
+    "bench/serve_load.py",
+    "segment/measured.py",
+}  # run by name; nothing imports it
 HEAVY = {"torch", "onnx", "onnxscript", "segment_anything", "safetensors", "scipy", "matplotlib", "monai"} | STUDIES
 # What a room needs an extra for; imported inside functions, so that the room loads without it.
 EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scipy"}, "bench": {"matplotlib"}}
@@ -172,6 +182,17 @@ def test_the_runtime_and_the_command_line_load_without_torch():
     rooms = "dfqsam.runtime, dfqsam.cli, dfqsam.segment.batch, dfqsam.evaluate.run"
     code = f"import {rooms}, sys; print({{*sys.modules}} & {heavy})"
     assert run(code).strip() == "set()"
+
+
+def test_the_command_line_loads_without_the_extra_for_the_service():
+    code = "import dfqsam.cli, sys; print({*sys.modules} & {'fastapi', 'starlette', 'uvicorn', 'prometheus_client'})"
+    assert run(code).strip() == "set()"
+
+
+def test_the_service_loads_without_torch_and_streamlit():
+    names = sorted(path.stem for path in (PACKAGE / "serve").glob("*.py") if path.stem != "__init__")
+    code = f"import sys, importlib; [importlib.import_module('dfqsam.serve.' + name) for name in {names}]"
+    assert run(code + "; print({*sys.modules} & {'torch', 'onnx', 'streamlit', 'nibabel'})").strip() == "set()"
 
 
 def test_imaging_and_segment_load_without_the_extra_for_studies():

@@ -108,6 +108,34 @@ def test_quantize_makes_a_bundle_with_its_records(alone, tmp_path):
     assert json.loads(alone("-m", "dfqsam", "inspect", tmp_path / "bundle", "--self-test", "--json"))["passed"]
 
 
+def test_the_service_answers_without_a_network(alone, tmp_path):
+    """With the loopback brought up, which is all that is left; every other address stays out of reach."""
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((96, 96, 3), 90, np.uint8))
+    code = f"""
+import fcntl, re, signal, socket, struct, subprocess, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x1))  # SIOCSIFFLAGS, IFF_UP
+command = [sys.executable, "-m", "dfqsam", "serve", "--port", "0", "--audit", {str(tmp_path / "a.sqlite")!r}]
+server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+address = re.search(r" at (http://\\S+)$", server.stderr.readline().strip())[1]
+import httpx
+files = {{"image": open({str(tmp_path / "p.png")!r}, "rb"), "prompts": '[{{"box": [10, 10, 60, 60]}}]'}}
+print(httpx.post(address + "/v1/segment", files=files, timeout=60).json()["masks"][0]["segmentation"]["size"])
+print(httpx.get(address + "/docs").status_code, httpx.get(address + "/openapi.json").status_code)
+try:
+    socket.create_connection(("192.0.2.1", 80), timeout=2)
+except OSError as error:
+    print(error.errno)
+server.send_signal(signal.SIGTERM)
+print(server.wait(60))
+"""
+    said = alone("-c", code).splitlines()
+    assert said[0] == "[96, 96]"
+    assert said[1] == "200 200"
+    assert int(said[2]) in (101, 111, 113)
+    assert said[3] == "0"
+
+
 def test_the_viewer_starts_and_opens_a_model(alone, tmp_path):
     signed(tmp_path)
     code = f"""

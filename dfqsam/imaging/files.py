@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
 from dfqsam.errors import InputError
 
 MAX_VOXELS = 1 << 28
+_most_pixels: ContextVar[int | None] = ContextVar("most_pixels", default=None)
+
+
+class TooManyPixelsError(InputError):
+    """A study larger than the caller of the readers takes, told from its header."""
+
+
+@contextmanager
+def at_most_pixels(count: int) -> Iterator[None]:
+    """Readers refuse studies of more pixels in all (rows x columns x slices) while the block runs, from their headers.
+
+    For a service, which has to bound what a stranger's file may cost; the limits of the readers themselves hold anyhow.
+    """
+    before = _most_pixels.set(count)
+    try:
+        yield
+    finally:
+        _most_pixels.reset(before)
 
 
 def opened(path: Path) -> BinaryIO:
@@ -41,13 +63,21 @@ def size_of(file: BinaryIO) -> int:
     return size
 
 
+def check_pixels(name: str | Path, *shape: int) -> None:
+    """Raises:
+    TooManyPixelsError: when there are more than :func:`at_most_pixels` allows; ``shape`` is without colours.
+    """
+    most = _most_pixels.get()
+    if most is not None and math.prod(shape) > most:
+        size = " x ".join(str(length) for length in shape)
+        raise TooManyPixelsError(f"{name} has {size} pixels; at most {most} are taken here, so send a part of it.")
+
+
 def check_voxels(name: str | Path, *shape: int) -> None:
     """Raises:
     InputError: when there are more voxels than can be read, told from a header before any is.
     """
-    count = 1
-    for length in shape:
-        count *= length
+    count = math.prod(shape)
     if count > MAX_VOXELS:
         size = " x ".join(str(length) for length in shape)
         raise InputError(f"{name} claims {size} voxels; the limit is {MAX_VOXELS >> 20} million (2^28), so crop it.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.imaging.extra import studies
-from dfqsam.imaging.files import check_voxels, size_of
+from dfqsam.imaging.files import check_pixels, check_voxels, size_of
 from dfqsam.imaging.volume import NiftiSource, Volume
 from dfqsam.progress import stage
 
@@ -199,6 +199,7 @@ def read_nifti(file: BinaryIO, name: str, volume: int | None = None) -> Volume:
     chosen = volume or 0
     if not 0 <= chosen < count:
         raise InputError(f"There is no volume {chosen} in {name}; there are {count}, from 0 on.")
+    check_pixels(name, *shape, count)
     check_voxels(name, *shape)
     if int(np.prod(whole, dtype=object)) > MAX_SERIES:
         raise InputError(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfqsam.errors import InputError
 from dfqsam.imaging import headers
-from dfqsam.imaging.files import check_voxels
+from dfqsam.imaging.files import check_pixels, check_voxels
 from dfqsam.imaging.quiet import silenced
 
 MAX_PIXELS = 64_000_000
@@ -76,6 +76,7 @@ def _pages(data: bytes, path: str | Path, most: int) -> NDArray[np.uint8]:
         height, width = sizes[0]
         if height * width > MAX_PIXELS:
             raise InputError(f"{path} has {width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million.")
+        check_pixels(path, len(sizes), height, width)
         check_voxels(path, len(sizes), height, width, 3)
         images = _decoded(headers.png_essentials(data) if kind == "png" else data, len(sizes))
     except headers.DamagedError as error:

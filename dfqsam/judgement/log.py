@@ -190,6 +190,12 @@ class Log:
         with self.lock, _sentences(self.path):
             return list(self._read(after))
 
+    def first(self) -> Entry | None:
+        """Entry number 1, which says what the file is, without reading the others."""
+        with self.lock, _sentences(self.path):
+            found = self._connection.execute(schema.FIRST).fetchone()
+            return None if found is None else Entry(*found)
+
     @contextmanager
     def writing(self) -> Iterator[Appender]:
         """While the block runs nobody else writes; what it appended is on disk when it ends, or nothing is.

@@ -30,5 +30,6 @@ BEGIN SELECT RAISE(ABORT, 'this log only grows at its end'); END""",
 
 ALL = "SELECT sequence, kind, body, previous, sha256 FROM entries ORDER BY sequence"
 BEHIND = "SELECT sequence, kind, body, previous, sha256 FROM entries WHERE sequence > ? ORDER BY sequence"
+FIRST = "SELECT sequence, kind, body, previous, sha256 FROM entries WHERE sequence = 1"
 LAST = f"{ALL} DESC LIMIT 1"
 INSERT = "INSERT INTO entries (sequence, kind, body, previous, sha256) VALUES (?, ?, ?, ?, ?)"

@@ -25,6 +25,15 @@ def test_what_was_written_is_read_back(tmp_path, plane, name, multi_frame):
     assert np.array_equal(read_uploaded_mask("upload", (tmp_path / name).read_bytes(), volume), mask)
 
 
+@pytest.mark.parametrize("multi_frame", [False, True], ids=["one file", "enhanced"])
+def test_a_segmentation_of_a_single_image_is_read_back(tmp_path, multi_frame):
+    volume = open_study(folder(tmp_path / "s", [enhanced(ramp(1))] if multi_frame else placed(ramp(1))))
+    mask = volume.empty_mask()
+    mask[0, 1:3, 2:5] = 1
+    write_study_mask(tmp_path / "m.dcm", volume, mask)
+    assert np.array_equal(read_study_mask(tmp_path / "m.dcm", volume), mask)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 47), st.integers(0, 47), st.integers(0, 2**32 - 1))
 def test_a_mask_in_another_orientation_lands_on_the_same_voxels(tmp_path_factory, first, second, seed):

@@ -9,7 +9,7 @@ from dfqsam.errors import InputError
 from dfqsam.imaging.dicom import elements
 from dfqsam.imaging.dicom.elements import Vector
 from dfqsam.imaging.dicom.reading import Item, tolerant
-from dfqsam.imaging.files import check_voxels
+from dfqsam.imaging.files import check_pixels, check_voxels
 from dfqsam.imaging.window import Window
 
 TILED = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -119,6 +119,7 @@ def instance(item: Item, dataset: Any) -> Instance:
             raise InputError(
                 f"{name} has {samples} samples of the kind {photometric[:32]!r}, which is no known picture."
             )
+        check_pixels(name, count, rows, columns)
         check_voxels(name, count, rows, columns, 3 if colour else 1)
         if count > MAX_FRAMES:
             raise InputError(f"{name} claims {count} frames; the limit is {MAX_FRAMES}.")

@@ -46,7 +46,7 @@ def _by_reference(segmentation: Any, volume: Volume) -> NDArray[Any] | None:
     if not known.intersection(instances):
         return None
     options = {"combine_segments": True, "assert_missing_frames_are_empty": True, "ignore_spatial_locations": True}
-    if len(instances) == 1:
+    if int(volume.source.instances[0].get("NumberOfFrames") or 1) > 1:  # a single frame is referred to as its instance
         frames = [frame + 1 for _, frame in volume.source.frames]
         return segmentation.get_pixels_by_source_frame(instances[0], frames, **options)
     slices = [instances[index] for index, _ in volume.source.frames]
