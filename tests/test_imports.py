@@ -96,6 +96,7 @@ EXTRAS = {"imaging": STUDIES, "evaluate": {"scipy", "matplotlib"}, "app": {"scip
 # Of the viewer, only what draws the page knows Streamlit; models, masks, figures and prompts are tested without it.
 STREAMLIT = {"main.py", "page.py", "open_page.py", "study_page.py", "serve.py", "login.py", "who.py"} | {
     "volume_page.py",
+    "heard.py",
     "judge.py",
     "vote.py",
     "reference_page.py",
