@@ -1,0 +1,82 @@
+"""Ten thousand mutations of every kind of input: our own errors of one line, at most two seconds, little memory."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from dfqsam.errors import DfqsamError
+from tests.hostile.kinds import World
+from tests.hostile.mutate import mutated
+
+SECONDS, PATIENCE, MEGABYTES = 2, 30, 256
+FEW, MANY = 12, 10_000
+NAMES = (
+    *("nifti", "nifti of time", "nifti-2", "nifti, packed", "dicom", "dicom in colour", "dicom, enhanced", "zip", "tiff"),
+    *("png", "jpg", "mask, m.dcm", "mask, m.nii", "manifest", "manifest in a bundle", "public key", "acceptance"),
+    *("self-test", "prompts", "manifest.csv", "encoder", "decoder", "checkpoint", "checkpoint, bare", "safetensors"),
+    *("list of checkpoints",),
+)
+NATIVE = ("dicom, rle", "dicom, jpeg 2000", "dicom, jpeg-ls")  # a child process each: dear
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("hostile")).kinds()
+
+
+def peak() -> float:
+    """Of this process so far, in MB."""
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024 if status.exists() else 0.0
+
+
+def worked() -> float:
+    """Seconds of processor time, children's included: a machine may be busy with other things."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def attack(kind: str, sound: bytes, survive, folder: Path, count: int) -> None:
+    try:
+        survive(folder, sound)
+    except DfqsamError as error:
+        pytest.fail(f"the sound file is refused: {error}")
+    before, refused, slowest = peak(), 0, 0.0
+    for seed in range(count):
+        start, wall = worked(), time.monotonic()
+        try:
+            survive(folder, mutated(sound, seed))
+        except DfqsamError as error:
+            refused += 1
+            assert "\n" not in str(error), (kind, seed)
+            assert len(str(error)) < 800 + len(str(folder)), (kind, seed)
+        except BaseException as error:
+            error.add_note(f"{kind}, seed {seed}")
+            raise
+        slowest = max(slowest, worked() - start)
+        assert slowest <= SECONDS, (kind, seed)
+        assert time.monotonic() - wall <= PATIENCE, (kind, seed)
+    grown = peak() - before
+    print(json.dumps({"kind": kind, "mutations": count, "refused": refused, "slowest_s": round(slowest, 3), "grown_mb": round(grown, 1)}))
+    assert grown <= MEGABYTES
+    assert refused or kind in ("list of checkpoints",)
+
+
+def test_every_kind_is_here(kinds):
+    assert kinds.keys() == {*NAMES, *NATIVE}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_few_mutations_of_every_kind(kinds, kind, tmp_path):
+    attack(kind, *kinds[kind], tmp_path, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", [*NAMES, *NATIVE])
+def test_ten_thousand_mutations_of_every_kind(kinds, kind, tmp_path):
+    attack(kind, *kinds[kind], tmp_path, MANY)
