@@ -15,7 +15,17 @@ from tests.hostile.mutate import mutated
 SECONDS, PATIENCE, MEGABYTES = 2, 30, 256
 FEW, MANY = 12, 10_000
 NAMES = (
-    *("nifti", "nifti of time", "nifti-2", "nifti, packed", "dicom", "dicom in colour", "dicom, enhanced", "zip", "tiff"),
+    *(
+        "nifti",
+        "nifti of time",
+        "nifti-2",
+        "nifti, packed",
+        "dicom",
+        "dicom in colour",
+        "dicom, enhanced",
+        "zip",
+        "tiff",
+    ),
     *("png", "jpg", "mask, m.dcm", "mask, m.nii", "manifest", "manifest in a bundle", "public key", "acceptance"),
     *("self-test", "prompts", "manifest.csv", "encoder", "decoder", "checkpoint", "checkpoint, bare", "safetensors"),
     *("list of checkpoints",),
@@ -47,21 +57,33 @@ def attack(kind: str, sound: bytes, survive, folder: Path, count: int) -> None:
         pytest.fail(f"the sound file is refused: {error}")
     before, refused, slowest = peak(), 0, 0.0
     for seed in range(count):
-        start, wall = worked(), time.monotonic()
+        start, wall, said = worked(), time.monotonic(), None
         try:
             survive(folder, mutated(sound, seed))
         except DfqsamError as error:
-            refused += 1
-            assert "\n" not in str(error), (kind, seed)
-            assert len(str(error)) < 800 + len(str(folder)), (kind, seed)
+            said = str(error)
         except BaseException as error:
             error.add_note(f"{kind}, seed {seed}")
             raise
+        if said is not None:
+            refused += 1
+            assert "\n" not in said, (kind, seed)
+            assert len(said) < 800 + len(str(folder)), (kind, seed)
         slowest = max(slowest, worked() - start)
         assert slowest <= SECONDS, (kind, seed)
         assert time.monotonic() - wall <= PATIENCE, (kind, seed)
     grown = peak() - before
-    print(json.dumps({"kind": kind, "mutations": count, "refused": refused, "slowest_s": round(slowest, 3), "grown_mb": round(grown, 1)}))
+    print(
+        json.dumps(
+            {
+                "kind": kind,
+                "mutations": count,
+                "refused": refused,
+                "slowest_s": round(slowest, 3),
+                "grown_mb": round(grown, 1),
+            }
+        )
+    )
     assert grown <= MEGABYTES
     assert refused or kind in ("list of checkpoints",)
 
