@@ -337,7 +337,8 @@ class Edge:
         options.log_severity_level, options.enable_mem_pattern = 3, False
         options.intra_op_num_threads = threads or 0
         try:
-            return onnxruntime.InferenceSession(files[name], options, providers=["CPUExecutionProvider"])
+            providers = ["CPUExecutionProvider"]
+            return onnxruntime.InferenceSession(files[name], options, providers=providers, enable_fallback=0)
         except Exception as error:  # the library raises a class of its own for each kind of failure
             raise EdgeError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}; update it.") from error
 

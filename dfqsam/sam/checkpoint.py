@@ -52,7 +52,7 @@ def _loaded(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The zip container is whole, so what failed is the restricted unpickler: there is more than tensors inside.
-        if zipfile.is_zipfile(path) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if _is_zip(path) or "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise CheckpointError(
                 f"{path} holds more than tensors and could run code when it is read; nothing was run. Use a file from "
                 "a source that you trust, saved as a plain state dict or as safetensors."
@@ -63,6 +63,13 @@ def _loaded(path: Path) -> Any:
         raise CheckpointError(
             f"{path} cannot be read ({reason}); it is damaged or cut short, fetch it again."
         ) from None
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # the end of one, of an archive that spans several disks
+        return False
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """Every kind of file that somebody else may hand over: sound ones, and the reader that they go through."""
 
 import contextlib
+import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from dfqsam.bundle.trust import TrustStore
 from dfqsam.errors import InputError
 from dfqsam.evaluate import medseg
 from dfqsam.imaging import open_study, read_study_mask, write_study_mask
+from dfqsam.runtime.predictor import DECODER_INPUTS, DECODER_OUTPUTS
 from dfqsam.runtime.selftest import SelfTest
-from dfqsam.runtime.sessions import session
+from dfqsam.runtime.sessions import check_signature, session
 from dfqsam.sam.allowed import read_list
 from dfqsam.sam.checkpoint import read_state
 from dfqsam.segment.table import read_prompts
@@ -66,16 +69,20 @@ def _named(name: str, read: Callable[[Path], Any]) -> Survive:
     return survive
 
 
-def _graph(_folder: Path, data: bytes) -> None:
+def _graph(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Survive:
     """What preflight lets through is loaded and run: it may fail, and must not take the process with it."""
-    check_graph(data, "encoder.onnx")
-    loaded = session(data, threads=1)
-    feeds = {one.name: np.zeros([1 if type(n) is not int else n for n in one.shape]) for one in loaded.get_inputs()}
-    if all(value.size < 1 << 20 for value in feeds.values()):
+
+    def survive(_folder: Path, data: bytes) -> None:
+        check_graph(data, "a.onnx")
+        loaded = session(data, threads=1)
+        check_signature(loaded, inputs, outputs, "a.onnx")
+        feeds = {one.name: np.zeros([n if type(n) is int else 1 for n in one.shape]) for one in loaded.get_inputs()}
         kinds = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
-        # A predictor compares names before it runs a graph; here, what ONNX Runtime says of the others is as good.
-        with contextlib.suppress(KeyError, *FAILURES):
-            loaded.run(None, {one.name: feeds[one.name].astype(kinds[one.type]) for one in loaded.get_inputs()})
+        with contextlib.suppress(KeyError, *FAILURES):  # of other types, or as ONNX Runtime has it
+            if all(value.size < 1 << 20 for value in feeds.values()):
+                loaded.run(None, {one.name: feeds[one.name].astype(kinds[one.type]) for one in loaded.get_inputs()})
+
+    return survive
 
 
 def _manifest_alone(_folder: Path, data: bytes) -> None:
@@ -87,6 +94,29 @@ def _manifest_alone(_folder: Path, data: bytes) -> None:
         if type(document) is dict:
             document.pop("sha256", None)
             Manifest.from_json(Manifest.of(document).to_json())
+
+
+def _gzipped(folder: Path, data: bytes) -> None:
+    """What is damaged inside of a sound archive gets past its checksum."""
+    _study(folder, gzip.compress(data, 1))
+
+
+def _member(archive: bytes, ending: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as sound:
+        return next(sound.read(name) for name in sound.namelist() if name.endswith(ending))
+
+
+def _in_zip(archive: bytes, ending: str, read: Survive) -> Survive:
+    """As the member of a sound zip whose name ends so."""
+
+    def survive(folder: Path, data: bytes) -> None:
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(archive)) as sound, zipfile.ZipFile(out, "w") as packed:
+            for name in sound.namelist():
+                packed.writestr(name, data if name.endswith(ending) else sound.read(name))
+        read(folder, out.getvalue())
+
+    return survive
 
 
 class World:
@@ -141,10 +171,24 @@ class World:
         masks = {f"mask, {n}": ((self.folder / n).read_bytes(), self._mask) for n in ("m.dcm", "m.nii")}
         images = {name: (data, _study) for name, data in studies.SOUND.items()}
         images |= {kind: (_picture(f".{kind}"), _study) for kind in ("png", "jpg")}
+        checkpoint, of_pictures = _named("c.pth", read_state), studies.SOUND["zip"]
+        inside = {
+            "nifti, in gzip": (studies.SOUND["nifti"], _gzipped),
+            "dicom, in zip": (_member(of_pictures, "0"), _in_zip(of_pictures, "0", _study)),
+            "checkpoint, its pickle": (
+                _member(zipped.getvalue(), "data.pkl"),
+                _in_zip(zipped.getvalue(), "data.pkl", checkpoint),
+            ),
+            "self-test, its array": (
+                _member(test.to_bytes(), "means.npy"),
+                _in_zip(test.to_bytes(), "means.npy", self._self_test),
+            ),
+        }
         native = {f"dicom, {name}": (data, _study) for name, data in studies.NATIVE_DECODERS.items()}
         return (
             images
             | masks
+            | inside
             | {
                 "manifest": (self.manifest, _manifest_alone),
                 "manifest in a bundle": (self.manifest, self._read_bundle),
@@ -153,10 +197,10 @@ class World:
                 "self-test": (test.to_bytes(), self._self_test),
                 "prompts": (table, _named("prompts.csv", read_prompts)),
                 "manifest.csv": (rows, _named("manifest.csv", lambda path: medseg.samples(path.parent))),
-                "encoder": ((self.bundle.path / "encoder.onnx").read_bytes(), _graph),
-                "decoder": ((self.bundle.path / "decoder.onnx").read_bytes(), _graph),
-                "checkpoint": (zipped.getvalue(), _named("c.pth", read_state)),
-                "checkpoint, bare": (bare.getvalue(), _named("c.pth", read_state)),
+                "encoder": ((self.bundle.path / "encoder.onnx").read_bytes(), _graph(("image",), ("embedding",))),
+                "decoder": ((self.bundle.path / "decoder.onnx").read_bytes(), _graph(DECODER_INPUTS, DECODER_OUTPUTS)),
+                "checkpoint": (zipped.getvalue(), checkpoint),
+                "checkpoint, bare": (bare.getvalue(), checkpoint),
                 "safetensors": (safetensors(tensors), _named("c.safetensors", read_state)),
                 "list of checkpoints": (b"# ours\n" + b"a" * 64 + b"  c.pth\n", _named("l", read_list)),
             }
