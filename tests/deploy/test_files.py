@@ -101,7 +101,7 @@ def composed() -> dict:
     """As compose reads it: variables that are not set have the values that stand behind them."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
     assert "$" not in text
-    read = compose_spec.PyCompose.from_dict(yaml.safe_load(text))  # which resolves what is merged
+    read = compose_spec.PyCompose.from_json(json.dumps(yaml.safe_load(text)))  # merged keys are resolved
     read.validate()
     return read.to_dict()
 

@@ -69,8 +69,9 @@ def _named(name: str, read: Callable[[Path], Any]) -> Survive:
     return survive
 
 
-def _graph(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Survive:
-    """What preflight lets through is loaded and run: it may fail, and must not take the process with it."""
+def _graph(inputs: tuple[str, ...], outputs: tuple[str, ...], run: bool) -> Survive:
+    """What preflight lets through is loaded, and run where that costs what a sound graph does (shapes that a graph
+    computes are bounded by the limits of its process only): it may fail, and must not take the process with it."""
 
     def survive(_folder: Path, data: bytes) -> None:
         check_graph(data, "a.onnx")
@@ -79,7 +80,7 @@ def _graph(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Survive:
         feeds = {one.name: np.zeros([n if type(n) is int else 1 for n in one.shape]) for one in loaded.get_inputs()}
         kinds = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
         with contextlib.suppress(KeyError, *FAILURES):  # of other types, or as ONNX Runtime has it
-            if all(value.size < 1 << 20 for value in feeds.values()):
+            if run and all(value.size < 1 << 20 for value in feeds.values()):
                 loaded.run(None, {one.name: feeds[one.name].astype(kinds[one.type]) for one in loaded.get_inputs()})
 
     return survive
@@ -197,8 +198,14 @@ class World:
                 "self-test": (test.to_bytes(), self._self_test),
                 "prompts": (table, _named("prompts.csv", read_prompts)),
                 "manifest.csv": (rows, _named("manifest.csv", lambda path: medseg.samples(path.parent))),
-                "encoder": ((self.bundle.path / "encoder.onnx").read_bytes(), _graph(("image",), ("embedding",))),
-                "decoder": ((self.bundle.path / "decoder.onnx").read_bytes(), _graph(DECODER_INPUTS, DECODER_OUTPUTS)),
+                "encoder": (
+                    (self.bundle.path / "encoder.onnx").read_bytes(),
+                    _graph(("image",), ("embedding",), run=False),
+                ),
+                "decoder": (
+                    (self.bundle.path / "decoder.onnx").read_bytes(),
+                    _graph(DECODER_INPUTS, DECODER_OUTPUTS, run=True),
+                ),
                 "checkpoint": (zipped.getvalue(), checkpoint),
                 "checkpoint, bare": (bare.getvalue(), checkpoint),
                 "safetensors": (safetensors(tensors), _named("c.safetensors", read_state)),
