@@ -49,7 +49,7 @@ def test_the_unit_has_what_keeps_a_service_in():
     ]
     (command,) = [value for key, value in found if key == "ExecStart"]
     assert "--host 127.0.0.1" in command
-    assert "--token-file ${CREDENTIALS_DIRECTORY}/token" in command
+    assert "--token-file %d/token" in command
 
 
 @systemd
