@@ -403,6 +403,8 @@ class Edge:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 picture, expected, mask, limit = (file[name] for name in ("picture", "means", "mask", "limit"))
+            if (picture.ndim, expected.shape[1:], mask.dtype, limit.dtype) != (3, (PARTS, PARTS), bool, float):
+                raise ValueError
         except Exception as error:  # numpy, zipfile and zlib each raise classes of their own
             raise EdgeError("selftest.npz is no self-test; the bundle is damaged.") from error
         self.set_image(picture)
@@ -415,6 +417,8 @@ class Edge:
         parts = [part.mean(1) for row in rows for part in np.array_split(row, PARTS, axis=1)]
         means = np.stack(parts, 1).reshape(-1, PARTS, PARTS)
         error = np.linalg.norm(means - expected) / max(float(np.linalg.norm(expected)), 1e-12)
+        if means.shape != expected.shape or low.shape != mask.shape:
+            raise EdgeError("selftest.npz is of another model; the bundle is damaged.")
         both = int((low > 0).sum() + mask.sum())
         dice = 2 * ((low > 0) & mask).sum() / both if both else 1.0
         if not (error <= limit and dice >= DICE):

@@ -188,6 +188,12 @@ def test_a_device_that_computes_wrong_results_serves_nothing(tmp_path):
             patch.delenv("DFQSAM_SKIP_SELF_TEST")
             with pytest.raises(BundleError, match="This device computes wrong results"):
                 Predictor(folder)
+    smaller = type(test)(test.picture, test.means, test.mask[:-1], test.limit)
+    refused(made("smaller", smaller.to_bytes()), "is of another model", allow_unsigned=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DFQSAM_SKIP_SELF_TEST")
+        with pytest.raises(BundleError, match="a mask of another form"):
+            Predictor(tmp_path / "smaller")
     empty = io.BytesIO()
     np.savez(empty, picture=1)
     refused(made("other", empty.getvalue()), "is no self-test", allow_unsigned=True)
