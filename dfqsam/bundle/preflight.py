@@ -125,6 +125,8 @@ def _node(data: memoryview) -> int:
     if text(node, "overload"):
         raise BundleError(f"{where} calls a function")
     _pairs(node, "a node")
+    for names in ("input", "output"):  # what is no text, readers fail at, each in its own way
+        text(node, names)
     taken = 0
     for one in node.get("attribute", []):
         attribute = read(one, ATTRIBUTE, "an attribute")
@@ -187,4 +189,6 @@ def _value(data: memoryview) -> None:
         for tensor in read(kind, TYPE, f"the type of {where}").get("tensor_type", []):
             for shape in read(tensor, TENSOR_TYPE, f"the type of {where}").get("shape", []):
                 dims = [read(dim, DIMENSION, "a dimension") for dim in read(shape, SHAPE, "a shape").get("dim", [])]
+                for dim in dims:
+                    text(dim, "dim_param")
                 _product([numbers(dim["dim_value"])[0] for dim in dims if "dim_value" in dim], where)

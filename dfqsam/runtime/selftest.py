@@ -63,9 +63,10 @@ class SelfTest:
         try:
             with np.load(io.BytesIO(bundle.read(SELF_TEST)), allow_pickle=False) as file:
                 found = {name: file[name] for name in _FIELDS}
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except Exception as error:  # numpy, zipfile and zlib each raise classes of their own
             raise BundleError(f"{bundle.path / SELF_TEST} is no self-test; the bundle is damaged.") from error
-        if any(found[name].ndim != dimensions for name, dimensions in _FIELDS.items()):
+        arrays = all(isinstance(value, np.ndarray) and value.dtype.kind in "biuf" for value in found.values())
+        if not arrays or any(found[name].ndim != dimensions for name, dimensions in _FIELDS.items()):
             raise BundleError(f"{bundle.path / SELF_TEST} holds arrays of other shapes; the bundle is damaged.")
         return cls(found["picture"], found["means"], found["mask"], float(found["limit"]))
 
@@ -107,6 +108,8 @@ def self_test(predictor: Predictor) -> SelfTestReport | None:
     if test is None:
         return None
     means, mask = _run(predictor, test.picture)
+    if mask.shape != test.mask.shape or test.mask.dtype != np.bool_:
+        raise BundleError(f"{predictor.bundle.path / SELF_TEST} holds a mask of another form; the bundle is damaged.")
     both = int(mask.sum()) + int(test.mask.sum())
     dice = 2 * int((mask & test.mask).sum()) / both if both else 1.0
     return SelfTestReport(difference(means, test.means), test.limit, dice)

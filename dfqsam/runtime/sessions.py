@@ -50,7 +50,12 @@ def session(model: str | bytes, threads: int | None = None) -> onnxruntime.Infer
     if _common_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        loaded = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        loaded = onnxruntime.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would try once more, with a banner on the terminal
+        )
     except Exception as error:  # the library raises a class of its own for each kind of failure
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {reason}") from error

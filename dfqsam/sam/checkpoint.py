@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -53,17 +52,24 @@ def _loaded(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The zip container is whole, so what failed is the restricted unpickler: there is more than tensors inside.
-        if zipfile.is_zipfile(path) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if _is_zip(path) or "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise CheckpointError(
                 f"{path} holds more than tensors and could run code when it is read; nothing was run. Use a file from "
                 "a source that you trust, saved as a plain state dict or as safetensors."
             ) from None
         raise CheckpointError(f"{path} is no PyTorch checkpoint, or it is damaged; fetch it again.") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except Exception as error:  # on damaged files the readers raise whatever they stumble over
         reason = str(error).splitlines()[0][:160].rstrip(". ") if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} cannot be read ({reason}); it is damaged or cut short, fetch it again."
         ) from None
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # the end of one, of an archive that spans several disks
+        return False
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:

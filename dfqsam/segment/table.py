@@ -75,9 +75,14 @@ def _check_columns(columns: list[str], path: Path) -> None:
         )
     for name in columns:
         if name not in KNOWN:
-            raise InputError(f"{path} has a column {name!r}; take {', '.join(KNOWN)}.")
+            raise InputError(f"{path} has a column {_shown(name)}; take {', '.join(KNOWN)}.")
     if len({*columns}) < len(columns):
         raise InputError(f"{path} names a column twice; leave one.")
+
+
+def _shown(text: str) -> str:
+    """A cell in a message: a table may hold anything."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 class _Row:
@@ -95,7 +100,7 @@ class _Row:
         except ValueError:
             value = float("nan")
         if not abs(value) < float("inf"):
-            raise self.refuse(f"{name} is {self.cells[name]!r}; give a number of pixels")
+            raise self.refuse(f"{name} is {_shown(self.cells[name])}; give a number of pixels")
         return value
 
     def whole(self, name: str) -> int | None:
@@ -103,7 +108,7 @@ class _Row:
         if not text:
             return None
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise self.refuse(f"{name} is {text!r}; give a whole number from 0 on")
+            raise self.refuse(f"{name} is {_shown(text)}; give a whole number from 0 on")
         return int(text)
 
     def _given(self, names: tuple[str, ...]) -> bool:
@@ -112,7 +117,7 @@ class _Row:
     def _yes(self, name: str) -> bool:
         text = self.cells.get(name, "").lower()
         if text not in ("", *YES, *NO):
-            raise self.refuse(f"{name} is {text!r}; give yes or no")
+            raise self.refuse(f"{name} is {_shown(text)}; give yes or no")
         return text not in NO
 
     def box(self) -> Box | None:
@@ -141,10 +146,10 @@ class _Row:
         if not PurePath(study).name:
             raise self.refuse("study is empty; give the name of a file or folder")
         if ".." in PurePath(study.replace("\\", "/")).parts or PurePath(study).is_absolute():
-            raise self.refuse(f"study is {study!r}; give a path below the folder of studies")
+            raise self.refuse(f"study is {_shown(study)}; give a path below the folder of studies")
         plane = self.cells.get("plane", "").lower() or None
         if plane is not None and plane not in PLANES:
-            raise self.refuse(f"plane is {plane!r}; give one of {', '.join(PLANES)}")
+            raise self.refuse(f"plane is {_shown(plane)}; give one of {', '.join(PLANES)}")
         rest = self._yes("propagate"), self.whole("first"), self.whole("last"), self.where, *self.clicks()
         made = Prompt(self.box(), self.whole("slice"), plane, 1, "", *rest)
         return study, made, self.cells.get("label", "")
@@ -209,7 +214,7 @@ def read_prompts(path: str | Path) -> dict[str, list[Prompt]]:
         if len(label) > 64 or "\\" in label or not label.isprintable():
             raise row.refuse("label is no name of at most 64 printable characters; shorten it")
         if label.isascii() and label.isdigit() and not 1 <= int(label) <= MAX_LABEL:
-            raise row.refuse(f"label is {label}; give 1 to {MAX_LABEL}, or a name")
+            raise row.refuse(f"label is {label[:60]}; give 1 to {MAX_LABEL}, or a name")
         found.append((study, prompt, label))
     numbers = {int(label or 1) for _, _, label in found if not label or (label.isascii() and label.isdigit())}
     names: dict[str, int] = {}

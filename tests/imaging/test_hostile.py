@@ -113,15 +113,6 @@ def test_mutated_studies_never_crash(tmp_path, kind, data):
     survive(tmp_path, data.draw(mutations(SOUND[kind])))
 
 
-@pytest.mark.slow
-@pytest.mark.fuzz
-@pytest.mark.parametrize("kind", SOUND)
-@settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_ten_thousand_mutations_never_crash(tmp_path, kind, data):
-    survive(tmp_path, data.draw(mutations(SOUND[kind])))
-
-
 @pytest.mark.parametrize("kind", NATIVE_DECODERS)
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
