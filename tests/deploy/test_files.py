@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import compose_spec
+import httpx
 import pytest
 import yaml
 
+from tests.bundle.world import signed
 from tests.deploy.world import DEPLOY
+from tests.serve.world import Process
 
 UNIT = DEPLOY / "dfqsam.service"
 CONTAINERFILE = DEPLOY / "Containerfile"
@@ -95,6 +98,39 @@ def test_the_container_runs_as_nobody_and_installs_from_the_wheelhouse_only():
     (command,) = [json.loads(rest) for word, rest in found if word == "CMD"]
     assert command[0] == "serve"
     assert "--token-file" in command
+
+
+def commands() -> dict[str, list[str]]:
+    """What the unit and the container start, without the program."""
+    (unit_line,) = [value for key, value in unit() if key == "ExecStart"]
+    (container,) = [json.loads(rest) for word, rest in instructions() if word == "CMD"]
+    return {"unit": unit_line.split()[1:], "container": container}
+
+
+@pytest.mark.parametrize("name", ["unit", "container"])
+def test_what_they_start_serves_who_has_the_token(name, tmp_path):
+    token = "t" * 43
+    (tmp_path / "token").write_text(f"{token}\n")
+    (tmp_path / "token").chmod(0o600)
+    bundle = signed(tmp_path).path
+    places = {
+        "/var/lib/dfqsam-bundles/current": bundle,
+        "/bundle": bundle,
+        "%d/token": tmp_path / "token",
+        "/run/secrets/dfqsam-token": tmp_path / "token",
+        "%S/dfqsam/audit.sqlite": tmp_path / "audit.sqlite",
+        "/var/lib/dfqsam/audit.sqlite": tmp_path / "audit.sqlite",
+    }
+    verb, *words = [places.get(word, word) for word in commands()[name]]
+    assert verb == "serve"
+    with Process(
+        *words, DFQSAM_TRUST=str(tmp_path / "hospital.pub")
+    ) as service:  # a free port, given last, in place of 8000
+        address = re.sub(r"//[^:]+:", "//127.0.0.1:", service.address)
+        assert httpx.get(f"{address}/health").status_code == 200
+        assert httpx.get(f"{address}/v1/bundle").status_code == 401
+        assert httpx.get(f"{address}/v1/bundle", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        assert service.end(15) == 0
 
 
 def composed() -> dict:
