@@ -209,7 +209,7 @@ def test_a_bad_file_is_one_sentence_and_uploads_are_nowhere_on_the_disk(visitor,
     (tmp_path / "bad.nii").write_bytes(b"no volume at all")
     visitor.page.locator("input[type=file]").set_input_files(str(tmp_path / "bad.nii"))
     said = visitor.page.get_by_role("alert").inner_text()
-    assert "bad.nii is no NIfTI, DICOM, PNG, JPEG or TIFF file" in said
+    assert "bad.nii is no NIfTI, DICOM, NRRD, MetaImage, PNG, JPEG or TIFF file" in said
     left = [path for path in (home / "run").rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["viewer.log"]
     assert "Traceback" not in (home / "run" / "viewer.log").read_text()

@@ -1,13 +1,15 @@
 """The whole volume in a real browser: propagated, stopped, scrolled, cut in three planes, turned as a solid, saved."""
 
 import json
+import zipfile
 from pathlib import Path
 
+import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
 
-from dfqsam.imaging import millilitres, open_study
+from dfqsam.imaging import millilitres, open_study, read_study_mask
 from dfqsam.runtime import Predictor
 from dfqsam.segment import Prompt, segment_study
 from tests.app.browser import CHROMIUM, MISSING, Visitor, viewer
@@ -109,6 +111,32 @@ def test_a_box_goes_through_the_stack_and_the_whole_volume_is_saved(visitor, bun
     assert red > 180
     assert 120 < green < 190
     assert blue < 90  # orange: full precision alone
+
+
+def test_a_propagated_series_is_saved_as_dicom_seg(visitor, bundle, tmp_path):
+    level = 1000 - 90 * np.abs(np.arange(SLICES) - SLICES // 2)
+    stack = np.repeat(level, SIDE * SIDE).reshape(SLICES, SIDE, SIDE).astype(np.uint16)
+    stack[:, :2, :2] = 1
+    series = made.placed(stack)
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as packed:
+        for number, one in enumerate(series):
+            packed.writestr(f"{number}.dcm", made.written(one))
+    propagated(visitor, tmp_path / "series.zip")
+    place = visitor.download(tmp_path)
+    study = open_study(tmp_path / "series.zip")
+    expected = segment_study(Predictor(bundle), study, [Prompt(BOX, SLICES // 2, "axial")]).mask
+    assert expected.any(axis=(1, 2)).sum() > 1
+    seg = highdicom.seg.segread(place)
+    assert np.array_equal(read_study_mask(place, study), expected)  # our own reader
+    sources = [one.SOPInstanceUID for one in series]
+    frames = seg.get_pixels_by_source_instance(
+        sources, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+    by_place = dict(zip([one.ImagePositionPatient[2] for one in series], frames[..., 0], strict=True))
+    order = sorted(by_place)
+    if study.affine[2, 0] < 0:
+        order.reverse()
+    assert np.array_equal(np.stack([by_place[z] for z in order]), expected)  # highdicom's
 
 
 def test_the_chart_goes_to_the_slice_that_is_chosen(visitor, tmp_path):
