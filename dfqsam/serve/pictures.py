@@ -100,10 +100,13 @@ def open_picture(data: bytes, shown: Shown, max_pixels: int) -> Opened:
 
     Raises:
         InputError: as :func:`dfqsam.imaging.open_uploads`, and when there is no such slice or plane.
-        RequestError: 415 for a zip archive, 422 where a slice has to be chosen.
+        RequestError: 415 for a zip archive, NRRD or MetaImage, 422 where a slice has to be chosen.
     """
-    if kind_of(io.BytesIO(data)) == "zip":
+    kind = kind_of(io.BytesIO(data))
+    if kind == "zip":
         raise RequestError(415, "Zip archives are not taken.", "Send one image, or a slice of the series.")
+    if kind == "itk":  # which a library would read in a process of its own for each request
+        raise RequestError(415, "NRRD and MetaImage are not taken.", "Send the volume as NIfTI.")
     with at_most_pixels(max_pixels):
         volume = open_uploads({NAME: data})
     plane = shown.plane or ("stored" if volume.shape[0] == 1 else volume.natural_plane)

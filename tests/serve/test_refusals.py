@@ -37,11 +37,13 @@ def box(*values, **more):
 
 
 IMAGES = {
-    "nothing": (b"\0", 422, "is no NIfTI, DICOM, PNG, JPEG or TIFF file"),
-    "a text": (f"{SECRET}\n".encode() * 99, 422, "is no NIfTI, DICOM, PNG, JPEG or TIFF file"),
+    "nothing": (b"\0", 422, "is no NIfTI, DICOM, NRRD, MetaImage, PNG, JPEG or TIFF file"),
+    "a text": (f"{SECRET}\n".encode() * 99, 422, "is no NIfTI, DICOM, NRRD, MetaImage, PNG, JPEG or TIFF file"),
     "cut short": (png()[:-20], 422, "damaged or cut short"),
     "a zip archive": (zipped(), 415, "Zip archives are not taken"),
     "a zip bomb": (zip_bomb(), 415, "Zip archives are not taken"),
+    "NRRD": (b"NRRD0004\ntype: short\ndimension: 3\n", 415, "NRRD and MetaImage are not taken"),
+    "MetaImage": (b"ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\n", 415, "NRRD and MetaImage are not taken"),
     "a gigapixel PNG": (bomb(), 422, "60000 x 60000 pixels"),
     "a PNG of too many pixels": (png(side=320), 413, "1 x 320 x 320 pixels.At most 100000 are taken here"),
     "a DICOM of too many pixels": (claims(Rows=400, Columns=400), 413, "1 x 400 x 400 pixels"),
