@@ -1,0 +1,77 @@
+"""How long a person waits in the viewer, LiteMedSAM in both precisions: ``python -m tests.app.latency [ROUNDS]``.
+
+From the release of the mouse to both masks drawn, in the page's own clock: on a slice whose embeddings are there, and on
+one that has just come. Medians and the longest of all rounds; run it on a machine at rest.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from dfqsam.bench.run import machine
+from tests.app.browser import CHROMIUM, Visitor, viewer
+from tests.full_precision import shipped_with_full_precision
+
+LIVER = (34, 74, 142, 160)
+WATCH = """root => {
+    root.addEventListener("pointerup", () => (window.released = performance.now()), true);
+    let before = root.dataset.answered;
+    new MutationObserver(() => {
+        const { answered, revision } = root.dataset;
+        if (answered !== before && answered === revision) window.drawn = performance.now();
+        before = answered;
+    }).observe(root, { attributes: true, attributeFilter: ["data-answered", "data-revision"] });
+}"""
+
+
+def waited(visitor: Visitor, number: int) -> float:
+    """Seconds from the release of a box, a little different each time, to its masks."""
+    page = visitor.page
+    page.evaluate("window.released = window.drawn = null")
+    x0, y0, x1, y1 = LIVER
+    visitor.drag((x0 + number % 7, y0), (x1, y1 - number % 5))
+    page.wait_for_function("window.drawn !== null", timeout=60_000)
+    return float(page.evaluate("window.drawn - window.released")) / 1000
+
+
+def cleared(visitor: Visitor) -> None:
+    visitor.page.locator(".dq button", has_text="Clear").click()
+    visitor.page.wait_for_timeout(1500)
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        home = Path(folder)
+        bundle = shipped_with_full_precision(home / "bundle")
+        (home / "run").mkdir()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        with viewer(home / "run", "--bundle", bundle.path) as address:
+            visitor = Visitor(browser.new_context(viewport={"width": 1280, "height": 900}), address)
+            page = visitor.page
+            page.get_by_role("button", name="Open the CT phantom").click()
+            study, _, k = visitor.settled()["epoch"].split("/")
+            page.locator(".dq").evaluate(WATCH)
+            there, new, at = [], [], int(k)
+            for number in range(rounds):
+                page.wait_for_timeout(4000)  # both embeddings are there
+                there.append(waited(visitor, number))
+                cleared(visitor)
+                at += 1 if number < rounds // 2 else -1
+                page.locator(".dq").press("ArrowDown" if number < rounds // 2 else "ArrowUp")
+                page.locator(f'.dq[data-epoch="{study}/axial/{at}"]').wait_for()
+                new.append(waited(visitor, number))
+                cleared(visitor)
+        browser.close()
+    print(machine(0))
+    for name, found in (("embeddings there", there), ("a slice that has just come", new)):
+        print(f"{name}: {statistics.median(found):.2f} s, at most {max(found):.2f} s ({len(found)} rounds)")
+
+
+if __name__ == "__main__":
+    main()
