@@ -1,7 +1,7 @@
 """How long a person waits in the viewer, LiteMedSAM in both precisions: ``python -m tests.app.latency [ROUNDS]``.
 
-From the release of the mouse to both masks drawn, in the page's own clock: on a slice whose embeddings are there, and on
-one that has just come. Medians and the longest of all rounds; run it on a machine at rest.
+From the release of the mouse to both masks drawn, in the page's own clock: on a slice whose embeddings are there, and
+on one that has just come. Medians and the longest of all rounds; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def waited(visitor: Visitor, number: int) -> float:
 
 def cleared(visitor: Visitor) -> None:
     visitor.page.locator(".dq button", has_text="Clear").click()
-    visitor.page.wait_for_timeout(1500)
+    visitor.settled()
 
 
 def main() -> None:
@@ -59,13 +59,12 @@ def main() -> None:
             page.locator(".dq").evaluate(WATCH)
             there, new, at = [], [], int(k)
             for number in range(rounds):
-                page.wait_for_timeout(4000)  # both embeddings are there
-                there.append(waited(visitor, number))
-                cleared(visitor)
                 at += 1 if number < rounds // 2 else -1
                 page.locator(".dq").press("ArrowDown" if number < rounds // 2 else "ArrowUp")
                 page.locator(f'.dq[data-epoch="{study}/axial/{at}"]').wait_for()
-                new.append(waited(visitor, number))
+                (new if number <= rounds // 2 else there).append(waited(visitor, number))
+                cleared(visitor)
+                there.append(waited(visitor, number + 1))
                 cleared(visitor)
         browser.close()
     print(machine(0))
