@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dfqsam import __version__
+from dfqsam.errors import InputError
 
 # What dfqsam itself asks for, and what for; a test holds this against pyproject.toml.
 PURPOSES = {
@@ -106,10 +107,36 @@ def _link(text: str) -> tuple[str, str]:
     return label.strip(), url.strip()
 
 
-def runtime_packages() -> list[Package]:
-    """All packages of the runtime by name, those that packages need included."""
+def asked_by(extra: str) -> set[str]:
+    """Names of the packages that an extra of dfqsam asks for, besides those of the base install.
+
+    Raises:
+        InputError: when dfqsam has no such extra.
+    """
+    distribution = metadata.distribution("dfqsam")
+    known = distribution.metadata.get_all("Provides-Extra") or []
+    if extra not in known:
+        raise InputError(f"dfqsam has no extra {extra!r}; there are {', '.join(sorted(known))}.")
+    found: set[str] = set()
+    for requirement in map(Requirement, distribution.requires or []):
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
+            continue
+        if canonicalize_name(requirement.name) == "dfqsam":
+            found |= set().union(*map(asked_by, requirement.extras))
+        else:
+            found.add(canonicalize_name(requirement.name))
+    return found
+
+
+def runtime_packages(extras: Iterable[str] = ()) -> list[Package]:
+    """All packages of the runtime by name, those that packages need included.
+
+    Raises:
+        InputError: as :func:`asked_by`.
+    """
     found: dict[str, Package] = {}
-    waiting = sorted(PURPOSES)
+    waiting = sorted({*PURPOSES}.union(*map(asked_by, extras)))
     while waiting:
         name = waiting.pop()
         if name not in found:
@@ -122,7 +149,8 @@ def purpose(package: Package, packages: list[Package]) -> str:
     """What a package is there for."""
     if package.name in PURPOSES:
         return PURPOSES[package.name]
-    return "needed by " + ", ".join(one.name for one in packages if package.name in one.needs)
+    needing = [one.name for one in packages if package.name in one.needs]
+    return f"needed by {', '.join(needing)}" if needing else "asked for by an extra of dfqsam"
 
 
 def soup_csv(packages: list[Package]) -> bytes:
@@ -141,7 +169,7 @@ def _harmless(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
-def itself() -> Package:
-    """This program."""
-    needs = tuple(sorted(PURPOSES))
+def itself(extras: Iterable[str] = ()) -> Package:
+    """This program, and what it and its ``extras`` ask for."""
+    needs = tuple(sorted({*PURPOSES}.union(*map(asked_by, extras))))
     return Package("dfqsam", __version__, "Apache-2.0", True, "", "", "", needs)

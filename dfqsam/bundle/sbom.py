@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dfqsam.bundle.inventory import Package, itself
@@ -70,15 +70,18 @@ def _model(manifest: Manifest, files: Mapping[str, FileRecord]) -> dict[str, Any
 
 
 def sbom(
-    packages: list[Package], manifest: Manifest | None = None, files: Mapping[str, FileRecord] | None = None
+    packages: list[Package],
+    manifest: Manifest | None = None,
+    files: Mapping[str, FileRecord] | None = None,
+    extras: Iterable[str] = (),
 ) -> bytes:
     """The bill of materials as JSON.
 
     Args:
-        packages: of the runtime.
+        packages: of the runtime, with those of ``extras``.
         manifest, files: of the bundle that is run, and those of its files that are listed; None for the runtime alone.
     """
-    program = itself()
+    program = itself(extras)
     everything = [program, *packages]
     known = {one.name: one.purl for one in everything}
     subject = _component(program, "application") if manifest is None else _model(manifest, files or manifest.files)

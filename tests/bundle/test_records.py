@@ -181,3 +181,20 @@ def test_the_command_line_lists_what_is_installed_here(tmp_path, dfqsam, package
         assert done.returncode == 0
         assert (tmp_path / "out").read_bytes() == data
         assert f"{len(packages)} packages" in done.stdout
+
+
+def test_an_extra_is_listed_with_all_that_it_brings(tmp_path, dfqsam, packages, published):
+    done = dfqsam("sbom", "--extra", "serve", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out").read_text())
+    published.validate(document)
+    names = {one["name"] for one in document["components"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {Requirement(text).name for extra in ("serve", "studies") for text in project[extra]} - {"dfqsam"}
+    assert names >= {canonicalize_name(name) for name in asked} | {one.name for one in packages}
+    assert not names & {"streamlit", "torch", "simpleitk"}
+    (needs,) = [one["dependsOn"] for one in document["dependencies"] if one["ref"].startswith("pkg:pypi/dfqsam")]
+    assert any(ref.startswith("pkg:pypi/fastapi@") for ref in needs)
+    done = dfqsam("sbom", "--extra", "cats")
+    assert done.returncode == 2
+    assert "dfqsam has no extra 'cats'; there are app, " in done.stderr
