@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from dfqsam.sam.preprocessing import MIN_MAX, SAM, Preprocessing
 
 EVERY_PROMPT = ("box", "point", "mask")
 VIT_SIZES = (1024, 512, 256)
+COMPACT_SIDE, COMPACT_WINDOW = 256, 14
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class Family:
         return self.depth > 0
 
 
+def compact(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Family:
+    """A ViT SAM of sizes that SAM does not come in, trained at 256 px on boxes and points (dfqsam.sam.reference)."""
+    side, prompts, licence = COMPACT_SIDE, ("box", "point"), "research use only, see the model card of the weights"
+    return Family(
+        "compact-vit", "compact ViT SAM", width, depth, heads, global_blocks, side, (side,), SAM, prompts, licence
+    )
+
+
 def _vit(name: str, title: str, size: str, image_size: int = 1024, prompts: tuple[str, ...] = EVERY_PROMPT) -> Family:
     width, depth, heads, blocks = {
         "b": (768, 12, 12, (2, 5, 8, 11)),
@@ -70,6 +79,7 @@ FAMILIES = {
         _vit("sam-vit-h", "SAM ViT-H", "h"),
         _vit("medsam", "MedSAM", "b", prompts=("box",)),
         _vit("sam-med2d", "SAM-Med2D", "b", image_size=256),
+        compact(256, 9, 4, (2, 5, 8)),
     )
 }
 TINYVIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
@@ -108,6 +118,19 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> Family:
     return wanted
 
 
+def _compact(state: Mapping[str, Tensor], width: int, depth: int) -> Family | None:
+    """The compact ViT whose heads and blocks of global attention the position tables tell; None where it is none."""
+    grid = COMPACT_SIDE // 16
+    if width > 512 or depth > 12 or _shape(state, "image_encoder.pos_embed")[1:3] != (grid, grid):
+        return None
+    tables = [_shape(state, f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
+    lengths = {2 * COMPACT_WINDOW - 1, 2 * grid - 1}
+    if any(len(t) != 2 or t[0] not in lengths or not t[1] or t[1] != tables[0][1] or width % t[1] for t in tables):
+        return None
+    whole = tuple(i for i, table in enumerate(tables) if table[0] == 2 * grid - 1)
+    return replace(FAMILIES["compact-vit"], width=width, depth=depth, heads=width // tables[0][1], global_blocks=whole)
+
+
 def _recognised(state: Mapping[str, Tensor]) -> Family:
     stem = _shape(state, TINYVIT_KEY)
     if len(stem) == 4 and stem[1] == 3 and stem[2:] in ((1, 1), (3, 3)):
@@ -117,12 +140,14 @@ def _recognised(state: Mapping[str, Tensor]) -> Family:
         depth = len({key.split(".")[2] for key in state if key.startswith("image_encoder.blocks.")})
         adapted = any(".Adapter." in key for key in state)
         for family in FAMILIES.values():
-            if family.is_vit and (family.width, family.depth) == (patch[0], depth):
+            if family.name != "compact-vit" and family.is_vit and (family.width, family.depth) == (patch[0], depth):
                 small = _shape(state, "image_encoder.pos_embed")[1:2] == (16,)
                 return FAMILIES["sam-med2d"] if family.width == 768 and (adapted or small) else family
+        if small := _compact(state, patch[0], depth):
+            return small
         raise CheckpointError(
             f"The checkpoint's encoder has width {patch[0]} and {depth} blocks; SAM's are 768 and 12, 1024 and 24, "
-            "1280 and 32."
+            "1280 and 32, and a compact ViT SAM takes 256 px and has at most 512 and 12."
         )
     raise CheckpointError(
         "The checkpoint is no Segment Anything model that is known here (no image_encoder with a ViT or TinyViT patch "
