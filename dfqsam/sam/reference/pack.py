@@ -65,12 +65,13 @@ def unpack(path: Path) -> Bank:
         InputError: when it cannot be read or is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as data, np.load(data, allow_pickle=False) as file:
             head: dict[str, Any] = json.loads(file["head"].tobytes())
             if head["format"] != FORMAT:
                 raise InputError(f"{path} was packed in format {head['format']}; pack it again with this version.")
             pictures = [
-                cv2.cvtColor(_decoded(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for data in _unstrung("pictures", file)
+                cv2.cvtColor(_decoded(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+                for data in _unstrung("pictures", file)
             ]
             masks: list[list[NDArray[np.bool_]]] = [[] for _ in pictures]
             for owner, data in zip(file["owners"].tolist(), _unstrung("masks", file), strict=True):

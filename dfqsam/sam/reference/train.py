@@ -1,6 +1,6 @@
 """Trains a compact ViT SAM.
 
-    python -m dfqsam.sam.reference.train --out DIR [--data FOLDER or FILE] [--steps N | --minutes M] [--width --depth ...]
+    python -m dfqsam.sam.reference.train --out DIR [--data FOLDER or FILE] [--steps N | --minutes M] [--width N] ...
     python -m dfqsam.sam.reference.train --data FOLDER --pack FILE
 
 The run goes on where it was stopped when the same command is given again. Without ``--data`` it learns from drawn
