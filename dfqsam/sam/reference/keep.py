@@ -47,12 +47,9 @@ def resume(folder: Path, settings: Settings) -> dict[str, Any] | None:
     if before != asdict(settings):
         names = ", ".join(sorted(name for name, value in asdict(settings).items() if before.get(name) != value))
         raise InputError(f"{folder} holds a run with another {names}; go on as it began, or give another folder.")
-    lines = read_log(folder)
-    kept = [line for line in lines if line["step"] <= step]
-    if len(kept) < len(lines):
-        part = folder / f"{LOG}.part"
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(part, folder / LOG)
+    part = folder / f"{LOG}.part"
+    part.write_text("".join(json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= step))
+    os.replace(part, folder / LOG)
     return content
 
 
