@@ -79,9 +79,10 @@ FAMILIES = {
         _vit("sam-vit-h", "SAM ViT-H", "h"),
         _vit("medsam", "MedSAM", "b", prompts=("box",)),
         _vit("sam-med2d", "SAM-Med2D", "b", image_size=256),
-        compact(256, 9, 4, (2, 5, 8)),
     )
 }
+# Its sizes differ from checkpoint to checkpoint; these are the usual ones.
+COMPACT = compact(256, 9, 4, (2, 5, 8))
 TINYVIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.patch_embed.proj.weight"
 
@@ -92,9 +93,10 @@ def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
 
 def family_named(name: str) -> Family:
     """The family of that name; CheckpointError with the known names otherwise."""
-    if name not in FAMILIES:
-        raise CheckpointError(f"There is no family {name!r}; choose one of {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
+    known = {**FAMILIES, COMPACT.name: COMPACT}
+    if name not in known:
+        raise CheckpointError(f"There is no family {name!r}; choose one of {', '.join(known)}.")
+    return known[name]
 
 
 def recognise(state: Mapping[str, Tensor], name: str | None = None) -> Family:
@@ -128,7 +130,7 @@ def _compact(state: Mapping[str, Tensor], width: int, depth: int) -> Family | No
     if any(len(t) != 2 or t[0] not in lengths or not t[1] or t[1] != tables[0][1] or width % t[1] for t in tables):
         return None
     whole = tuple(i for i, table in enumerate(tables) if table[0] == 2 * grid - 1)
-    return replace(FAMILIES["compact-vit"], width=width, depth=depth, heads=width // tables[0][1], global_blocks=whole)
+    return replace(COMPACT, width=width, depth=depth, heads=width // tables[0][1], global_blocks=whole)
 
 
 def _recognised(state: Mapping[str, Tensor]) -> Family:
@@ -140,7 +142,7 @@ def _recognised(state: Mapping[str, Tensor]) -> Family:
         depth = len({key.split(".")[2] for key in state if key.startswith("image_encoder.blocks.")})
         adapted = any(".Adapter." in key for key in state)
         for family in FAMILIES.values():
-            if family.name != "compact-vit" and family.is_vit and (family.width, family.depth) == (patch[0], depth):
+            if family.is_vit and (family.width, family.depth) == (patch[0], depth):
                 small = _shape(state, "image_encoder.pos_embed")[1:2] == (16,)
                 return FAMILIES["sam-med2d"] if family.width == 768 and (adapted or small) else family
         if small := _compact(state, patch[0], depth):

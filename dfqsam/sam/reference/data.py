@@ -48,7 +48,8 @@ class Bank:
 
     def to(self, device: torch.device) -> Bank:
         tensors = (self.pictures, self.shapes, self.masks, self.owners)
-        return Bank(*(tensor.to(device) for tensor in tensors), self.datasets)
+        pictures, shapes, masks, owners = (tensor.to(device) for tensor in tensors)
+        return Bank(pictures, shapes, masks, owners, self.datasets)
 
     def starts(self) -> tuple[Tensor, Tensor]:
         """Number of the first mask of each picture, and how many it has."""
@@ -83,7 +84,7 @@ def bank_of(
     layers, k = torch.zeros(len(owners), SIDE, SIDE, dtype=torch.bool), 0
     for row, i in enumerate(chosen):
         height, width = pictures[i].shape[:2]
-        squares[row, :, :height, :width] = torch.from_numpy(pictures[i]).permute(2, 0, 1)
+        squares[row, :, :height, :width] = torch.from_numpy(np.array(pictures[i])).permute(2, 0, 1)
         sides[row] = torch.tensor([height, width])
         for mask in kept[i]:
             layers[k, :height, :width] = torch.from_numpy(mask)

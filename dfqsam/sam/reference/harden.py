@@ -22,6 +22,7 @@ from dfqsam.errors import DfqsamError, InputError
 from dfqsam.sam.checkpoint import read_state
 from dfqsam.sam.families import recognise
 
+DESCRIPTION = "Uneven ranges for a ViT SAM, the same function."
 LARGEST_SPREAD = 3.0  # beyond it, single precision no longer holds both ends
 
 
@@ -73,7 +74,7 @@ def harden(state: Mapping[str, Tensor], spread: float = 1.0, seed: int = 0) -> d
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.harden", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.harden", description=DESCRIPTION)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--spread", type=float, default=1.0)

@@ -37,6 +37,7 @@ from dfqsam.sam.prompts import prompt_tensors
 from dfqsam.sam.reference.answers import answer
 from dfqsam.sam.reference.floors import ellipse, grab_cut
 
+DESCRIPTION = "Dice of a SAM with boxes and clicks, beside an ellipse and GrabCut."
 AFTER = (1, 3, 5)  # clicks
 RESAMPLES = 5000
 Mask = NDArray[np.bool_]
@@ -205,9 +206,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m dfqsam.sam.reference.measure", description=__doc__.split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.measure", description=DESCRIPTION)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="validation")

@@ -33,6 +33,7 @@ from dfqsam.sam.reference.settings import Settings
 from dfqsam.sam.reference.step import loss_of
 from dfqsam.sam.reference.teacher import Teacher
 
+DESCRIPTION = "Trains a compact ViT SAM; a run that was stopped goes on."
 WARM_UP, DECAY, CLIP = 0.03, 0.05, 1.0
 LEARNED = 1 / 3  # learning rate of what LiteMedSAM has learned already, as a share of the encoder's
 KEEP, LOGGED = 0.999, 10  # of the moving average; steps between two lines of the log
@@ -222,7 +223,7 @@ def bank_from(data: Path | None, pictures: int, seed: int) -> Bank:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     default = Settings()
-    parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.train", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.train", description=DESCRIPTION)
     parser.add_argument("--out", type=Path, help="folder of the run; given again, it goes on")
     parser.add_argument("--data", type=Path, help="folder with manifest.csv (its split train), or a packed file")
     parser.add_argument("--pack", type=Path, help="write the data to this file and stop")
