@@ -53,10 +53,10 @@ def test_a_damaged_pack_is_refused(tmp_path, damage):
 
 
 def folder_of(tmp_path) -> Path:
-    """Two pictures of the split train and one of validation; one is small enough to stay as it is."""
+    """Two pictures of the split train and one of validation; one keeps its size."""
     rows = []
     for name, split in (("a", "train"), ("b", "train"), ("c", "validation")):
-        width = 300 if name == "b" else 400
+        width = 320 if name == "b" else 400
         picture, mask = np.full((200, width, 3), 90, np.uint8), np.zeros((200, width), np.uint8)
         mask[50:150, 100:300] = 255
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
@@ -70,7 +70,7 @@ def folder_of(tmp_path) -> Path:
 def test_only_the_training_split_is_read(tmp_path):
     bank = real(folder_of(tmp_path))
     assert len(bank) == 2
-    assert bank.shapes.tolist() == [[160, 320], [200, 300]]
+    assert bank.shapes.tolist() == [[160, 320], [200, 320]]
     assert bank.masks[0].sum() == pytest.approx(80 * 160, rel=0.02)
     chances = joined([bank, tiny_bank()]).chances()
     assert [bool(chance) for chance in chances[0]] == [True, True, False, False, False]
