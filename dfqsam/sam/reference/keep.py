@@ -99,7 +99,7 @@ def draw_curves(folder: Path) -> None:
         for name in chosen:
             pairs = [(line["step"], line[name]) for line in lines if name in line]
             if pairs:
-                axes.plot(*zip(*pairs, strict=True), label=name.replace("_", ", "), linewidth=1)
+                axes.plot(*zip(*pairs, strict=True), label=name.removeprefix("dice_"), linewidth=1)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     above.set_ylabel("Loss")

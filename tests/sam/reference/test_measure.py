@@ -1,9 +1,14 @@
+import json
+
+import cv2
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from dfqsam.evaluate.metrics import dice
 from dfqsam.sam.reference.floors import ellipse, grab_cut
-from dfqsam.sam.reference.measure import Scored, markdown, patient_limits, report
+from dfqsam.sam.reference.measure import Scored, main, markdown, patient_limits, report
+from dfqsam.sam.reference.model import Learner, Sizes, published_form
 
 
 def test_the_ellipse_touches_the_sides_of_its_box():
@@ -45,3 +50,25 @@ def test_limits_narrow_with_the_number_of_patients():
     assert many[1] - many[0] < 2
     assert few[1] - few[0] > many[1] - many[0]
     assert many[0] < 80 < many[1]
+
+
+def test_every_way_of_asking_is_measured_on_a_folder(tmp_path, capsys):
+    learner = Learner(Sizes(32, 1))
+    save_file(published_form(learner, learner.state_dict()), tmp_path / "model.safetensors")
+    picture = np.full((40, 60, 3), 30, np.uint8)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:45] = 255
+    picture[mask > 0] = 220
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    (tmp_path / "manifest.csv").write_text("dataset,image,mask,split\nset,a.png,m.png,validation\n")
+    main([str(tmp_path / "model.safetensors"), str(tmp_path), "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())["data_sets"]["set"]
+    asked = {"box_exact", "box_jittered", "clicks_1", "clicks_3", "clicks_5", "ellipse", "grabcut"}
+    assert {*found} == {"masks", "patients", *asked}
+    assert found["grabcut"]["mean"] == 100
+    assert 80 < found["ellipse"]["mean"] < 95
+    assert "| set | 1 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "model.safetensors"), str(tmp_path / "nowhere")])
+    assert "has no manifest.csv" in capsys.readouterr().err
