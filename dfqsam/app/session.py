@@ -80,10 +80,11 @@ class Work:
         """The slice that is shown, from 0 on; at first the one in the middle."""
         return self.shown.get(self.plane, self.view.count // 2)
 
-    def go(self, k: int) -> None:
-        """Show slice ``k`` of this plane next."""
-        self.shown[self.plane] = k
-        self.moves += 1
+    def go(self, k: object) -> None:
+        """Show slice ``k`` of this plane next; anything but a slice is left alone, as the browser is not trusted."""
+        if type(k) is int and 0 <= k < self.view.count:
+            self.shown[self.plane] = k
+            self.moves += 1
 
     def epoch(self, k: int) -> str:
         """Names study, plane and slice for the component."""

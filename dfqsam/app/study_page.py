@@ -134,9 +134,7 @@ def _listen(work: Work) -> str | None:
     if (lacking := news(work, key, "missing")) is not None:
         work.sent[key].lacks(lacking.get("key"))
     if (asked := news(work, key, "slice")) is not None and work.shows(asked.get("epoch")):
-        index = asked.get("index")
-        if type(index) is int and 0 <= index < work.view.count:
-            work.go(index)
+        work.go(asked.get("index"))
     return refused
 
 

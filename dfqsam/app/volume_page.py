@@ -68,9 +68,7 @@ def listen(work: Work) -> None:
         for one in keys if isinstance(keys, list) else []:
             work.sent[key].lacks(one)
     if (asked := news(work, f"chart {work.number}", "slice")) is not None:
-        index = asked.get("index")
-        if type(index) is int and 0 <= index < work.view.count:
-            work.go(index)
+        work.go(asked.get("index"))
 
 
 def planes(work: Work, choice: Choice, window: Window | None, k: int) -> None:
