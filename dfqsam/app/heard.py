@@ -1,8 +1,9 @@
 """What the components told the page since it last listened.
 
-A run of the page listens as it begins, and there are no callbacks: Streamlit (1.67) ends a callback at its first look
-into the session where a rerun of the whole page is asked for in that moment, and does not call it again. What a
-component tells is a numbered state (component/telling.mjs), which is there until the next one.
+A run of the page listens as it begins, and there are no callbacks: Streamlit (1.67) ends a callback, as it does a
+run, at its next look into the session where a rerun of the whole page is asked for in that moment, and does not call
+it again. What a component tells is a numbered state (component/telling.mjs), which is there until the next one; what
+that comes to is kept in :class:`Work`, so that nothing of Streamlit lies between having heard and having done.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,19 +19,12 @@ from dfqsam.segment.trail import DOWN, UP, Trail, share, walk
 
 
 class _Asked:
-    """A model as propagation asks it; embeddings are those of the viewer, where there is room for them."""
+    """A model as propagation asks it: a predictor whose embeddings are those of the viewer, where there is room."""
 
     def __init__(self, model: Model) -> None:
         self._model, self._predictor = model, model.predictor()
-
-    def check_prompt(
-        self,
-        shape: tuple[int, int],
-        point_coords: ArrayLike | None = None,
-        point_labels: ArrayLike | None = None,
-        box: ArrayLike | None = None,
-    ) -> Any:
-        return self._predictor.check_prompt(shape, point_coords, point_labels, box)
+        self.check_prompt, self.predict = self._predictor.check_prompt, self._predictor.predict
+        self.set_embedding = self._predictor.set_embedding
 
     def set_image(self, image: ArrayLike) -> None:
         picture = np.asarray(image, np.uint8)
@@ -42,17 +34,6 @@ class _Asked:
     @property
     def embedding(self) -> NDArray[np.float32]:
         return self._predictor.embedding
-
-    def set_embedding(self, embedding: NDArray[np.float32], shape: tuple[int, int]) -> None:
-        self._predictor.set_embedding(embedding, shape)
-
-    def predict(
-        self,
-        point_coords: ArrayLike | None = None,
-        point_labels: ArrayLike | None = None,
-        box: ArrayLike | None = None,
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        return self._predictor.predict(point_coords, point_labels, box)
 
 
 class Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from dfqsam.app.models import Choice
 from dfqsam.app.packed import Packed
 from dfqsam.app.prompts import Prompts, Target, parse
 from dfqsam.app.propagate import Job
+from dfqsam.app.sent import Sent
 from dfqsam.app.stack import Stack
 from dfqsam.errors import InputError
 from dfqsam.imaging import Plane, View, Volume, Window
@@ -45,6 +47,10 @@ class Work:
     trouble: str = ""  # why the last propagation failed
     kept: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)  # by name: what it was made from, and it
     heard: dict[tuple[str, str], int] = field(default_factory=dict)  # number of the last news, by component and name
+    sent: defaultdict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))  # by component
+    shown: dict[Plane, int] = field(default_factory=dict)  # slice by plane
+    moves: int = 0  # how often another slice was asked for
+    cursor: tuple[int, int, int] | None = None  # voxel that three planes go through
     _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)
     _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)
 
@@ -68,6 +74,17 @@ class Work:
             return ["stored"]
         named: list[Plane] = ["axial", "coronal", "sagittal"]
         return ["stored", *named] if self.volume.natural_plane == "stored" else named
+
+    @property
+    def at(self) -> int:
+        """The slice that is shown, from 0 on; at first the one in the middle."""
+        return self.shown.get(self.plane, self.view.count // 2)
+
+    def go(self, k: object) -> None:
+        """Show slice ``k`` of this plane next; anything but a slice is left alone, as the browser is not trusted."""
+        if type(k) is int and 0 <= k < self.view.count:
+            self.shown[self.plane] = k
+            self.moves += 1
 
     def epoch(self, k: int) -> str:
         """Names study, plane and slice for the component."""

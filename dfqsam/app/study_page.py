@@ -24,7 +24,6 @@ from dfqsam.app.compare import figures, preparations
 from dfqsam.app.component import PICTURE
 from dfqsam.app.heard import news, nothing
 from dfqsam.app.models import Ahead, Choice
-from dfqsam.app.sent import Sent
 from dfqsam.app.session import Work
 from dfqsam.app.stack import labels_of
 from dfqsam.errors import DfqsamError
@@ -114,24 +113,13 @@ def _slice(work: Work) -> int:
     count = work.view.count
     if count == 1:
         return 0
-    st.session_state.setdefault(_slider_key(work), count // 2 + 1)
-    return st.slider("Slice", 1, count, key=_slider_key(work), label_visibility="collapsed") - 1
-
-
-def _go(work: Work, k: int) -> None:
-    """Show slice ``k`` next, on a slider of its own: where this run is ended before the page has heard of it, the page
-    still tells where the former slider stood, and goes back to that with whatever it asks for next."""
-    moves = _moves_key(work)
-    st.session_state[moves] = st.session_state.get(moves, 0) + 1
-    st.session_state[_slider_key(work)] = k + 1
-
-
-def _moves_key(work: Work) -> str:
-    return f"moves {work.number} {work.plane}"
-
-
-def _slider_key(work: Work) -> str:
-    return f"slice {work.number} {work.plane} {st.session_state.get(_moves_key(work), 0)}"
+    # A slider of its own after every move: where a run is ended before the page has heard of it, the page still tells
+    # where the former slider stood, and would go back to that with whatever it asks for next.
+    key = f"slice {work.number} {work.plane} {work.moves}"
+    st.session_state.setdefault(key, work.at + 1)
+    k = st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
+    work.shown[work.plane] = k
+    return k
 
 
 def _listen(work: Work) -> str | None:
@@ -144,16 +132,10 @@ def _listen(work: Work) -> str | None:
     except DfqsamError as error:
         refused = str(error)
     if (lacking := news(work, key, "missing")) is not None:
-        _sent(key).lacks(lacking.get("key"))
+        work.sent[key].lacks(lacking.get("key"))
     if (asked := news(work, key, "slice")) is not None and work.shows(asked.get("epoch")):
-        index = asked.get("index")
-        if type(index) is int and 0 <= index < work.view.count:
-            _go(work, index)
+        work.go(asked.get("index"))
     return refused
-
-
-def _sent(key: str) -> Sent:
-    return st.session_state.setdefault(f"sent {key}", Sent())
 
 
 def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case | None) -> None:
@@ -183,7 +165,7 @@ def _save(work: Work, choice: Choice, window: Window | None, k: int, case: Case 
 def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     window: Window | None = st.session_state["shown window"]
     refused = _listen(work)
-    volume_page.listen(work, lambda index: _go(work, index))
+    volume_page.listen(work)
     with st.container():  # is there in a blinded vote too, so that the picture stays where it is
         shown = volume_page.COMPARE if who.blinded() else volume_page.switch(work)
     k = _slice(work)
@@ -203,7 +185,7 @@ def _compare(work: Work, choice: Choice, ahead: Ahead) -> None:
     if who.blinded():  # what is known of all slices, and their files, would tell before their vote
         return
     with st.container():
-        volume_page.propagation(work, choice, window, k, lambda index: _go(work, index))
+        volume_page.propagation(work, choice, window, k)
     _save(work, choice, window, k, case)
 
 
@@ -232,7 +214,7 @@ def _panels(
         st.session_state["look"],
         choice.prompts,
         cards.understood(choice, "This model" if who.blinded() else None),
-        sent=_sent(key),
+        sent=work.sent[key],
     )
 
     _picture(key=key, data=scene, on_prompts_change=nothing, on_slice_change=nothing, on_missing_change=nothing)

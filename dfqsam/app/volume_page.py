@@ -15,14 +15,12 @@ from dfqsam.app.component import CHART, PLANES, SURFACE, Component, script, styl
 from dfqsam.app.heard import news, nothing
 from dfqsam.app.models import Choice
 from dfqsam.app.propagate import Job
-from dfqsam.app.sent import Sent
 from dfqsam.app.session import Work
 from dfqsam.app.surface_scene import surface_scene
 from dfqsam.errors import DfqsamError
 from dfqsam.imaging import Window, area_mm2
 
 COMPARE, THREE, SOLID = "Compare", "Three planes", "Surface"
-Go = Callable[[int], None]
 
 
 def registered(one: Component) -> Callable[..., Any]:
@@ -49,35 +47,28 @@ def _masks(work: Work, choice: Choice, window: Window | None) -> NDArray[np.uint
 
 def _cursor(work: Work, masks: NDArray[np.uint8], k: int) -> orthogonal.Voxel:
     """The voxel that all planes go through: on slice ``k``, at first in the middle of what was found there."""
-    key = f"cursor {work.number}"
     view = work.view
-    if key not in st.session_state:
+    if work.cursor is None:
         rows, columns = np.nonzero(view.show(np.take(masks, k, axis=view.axis)))
         height, width = view.shape
         x, y = (int(columns.mean()), int(rows.mean())) if rows.size else (width // 2, height // 2)
-        st.session_state[key] = orthogonal.voxel(view, orthogonal.Spot(k, x, y))
-    here = orthogonal.spot(view, st.session_state[key])
+        work.cursor = orthogonal.voxel(view, orthogonal.Spot(k, x, y))
+    here = orthogonal.spot(view, work.cursor)
     return orthogonal.voxel(view, orthogonal.Spot(k, here.x, here.y))
 
 
-def _sent(key: str) -> Sent:
-    return st.session_state.setdefault(f"sent {key}", Sent())
-
-
-def listen(work: Work, go: Go) -> None:
+def listen(work: Work) -> None:
     """Do what was asked for in the planes and in the chart: another point or slice, pictures that the page lacks."""
-    key, cursor = f"planes {work.number}", f"cursor {work.number}"
-    if (asked := news(work, key, "point")) is not None and cursor in st.session_state:
-        st.session_state[cursor] = orthogonal.moved(work.volume, st.session_state[cursor], asked)
-        go(orthogonal.spot(work.view, st.session_state[cursor]).k)
+    key = f"planes {work.number}"
+    if (asked := news(work, key, "point")) is not None and work.cursor is not None:
+        work.cursor = orthogonal.moved(work.volume, work.cursor, asked)
+        work.go(orthogonal.spot(work.view, work.cursor).k)
     if (lacking := news(work, key, "missing")) is not None:
         keys = lacking.get("keys")
         for one in keys if isinstance(keys, list) else []:
-            _sent(key).lacks(one)
+            work.sent[key].lacks(one)
     if (asked := news(work, f"chart {work.number}", "slice")) is not None:
-        index = asked.get("index")
-        if type(index) is int and 0 <= index < work.view.count:
-            go(index)
+        work.go(asked.get("index"))
 
 
 def planes(work: Work, choice: Choice, window: Window | None, k: int) -> None:
@@ -85,7 +76,7 @@ def planes(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     key = f"planes {work.number}"
     masks = _masks(work, choice, window)
     at = _cursor(work, masks, k)
-    st.session_state[f"cursor {work.number}"] = at
+    work.cursor = at
     colours = {whole.QUANTIZED_BIT: display.QUANTIZED}
     if choice.full is not None:
         colours = {whole.FULL_BIT: display.FULL, **colours}
@@ -99,7 +90,7 @@ def planes(work: Work, choice: Choice, window: Window | None, k: int) -> None:
         str(work.number),
         "Press or drag in a plane to move the point that all three go through; the wheel goes through slices, Ctrl and "
         "the wheel zoom. Full precision is orange, quantized blue and dashed.",
-        _sent(key),
+        work.sent[key],
     )
     _planes(key=key, data=scene, on_point_change=nothing, on_missing_change=nothing)
 
@@ -125,7 +116,7 @@ def _begin(work: Work, choice: Choice, window: Window | None) -> None:
         st.session_state["propagation begun"] = True
 
 
-def propagation(work: Work, choice: Choice, window: Window | None, k: int, go: Go) -> None:
+def propagation(work: Work, choice: Choice, window: Window | None, k: int) -> None:
     """The button that follows boxes through the slices, and what came of it."""
     if work.view.count == 1:
         return
@@ -154,12 +145,12 @@ def propagation(work: Work, choice: Choice, window: Window | None, k: int, go: G
         words = f"Follows {many} through all slices with {models}."
     columns[1].caption(words)
     try:
-        _results(work, choice, window, k, go, len(drawn))
+        _results(work, choice, window, k, len(drawn))
     except DfqsamError as error:
         st.error(str(error), icon=":material/error:")
 
 
-def _results(work: Work, choice: Choice, window: Window | None, k: int, go: Go, drawn: int) -> None:
+def _results(work: Work, choice: Choice, window: Window | None, k: int, drawn: int) -> None:
     stack = whole.stack_of(work, choice)
     if stack is None and drawn < 2:
         return
@@ -183,7 +174,10 @@ def _results(work: Work, choice: Choice, window: Window | None, k: int, go: Go, 
     columns = st.columns([2.2, 4], vertical_alignment="center")
     if worst is not None:
         columns[0].button(
-            f"Least agreement: slice {worst[0] + 1} ({worst[1]:.3f})", on_click=go, args=(worst[0],), width="stretch"
+            f"Least agreement: slice {worst[0] + 1} ({worst[1]:.3f})",
+            on_click=work.go,
+            args=(worst[0],),
+            width="stretch",
         )
     columns[1].caption("Click a point, or use the arrow keys in the chart, to go to a slice.")
     if stack is not None:

@@ -198,10 +198,9 @@ def test_a_zip_of_a_series_and_the_study_folder_give_dicom_seg(visitor, tmp_path
     frame = seg.PerFrameFunctionalGroupsSequence[0]
     assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(series[1].ImagePositionPatient)
     visitor.page.get_by_role("button", name="Close study").click()
-    visitor.page.get_by_label("In the study folder").click()
-    visitor.page.get_by_role("option", name="inner/").click()
-    visitor.page.get_by_label("In inner").click()
-    visitor.page.get_by_role("option", name="series/").click()
+    visitor.page.get_by_role("button", name="Open the ultrasound").wait_for()  # a list closes as the page changes
+    visitor.choose("In the study folder", "inner/")
+    visitor.choose("In inner", "series/")
     assert visitor.settled()["epoch"].endswith("/stored/1")
 
 

@@ -107,6 +107,24 @@ def test_prompts_belong_to_the_slice_and_study_they_were_drawn_on(choice):
     assert work.drawn(2) == Prompts()
 
 
+def test_a_slice_that_is_asked_for_is_one_of_the_plane_that_is_shown(choice):
+    work = Work("a", volume(), 3)
+    first, count = work.at, work.view.count
+    assert first == count // 2
+    for wrong in (-1, count, True, 1.0, "1", None, [1]):
+        work.go(wrong)
+    assert (work.at, work.moves) == (first, 0)
+    work.go(0)
+    assert (work.at, work.moves) == (0, 1)
+    work.plane = "coronal"
+    assert work.at == work.view.count // 2  # each plane is where it was left
+    assert work.shows("3/coronal/1")
+    for other in ("3/axial/1", "2/coronal/1", "coronal", None, 3):
+        assert not work.shows(other)
+    work.plane = "axial"
+    assert work.at == 0
+
+
 def test_only_what_changed_is_computed_and_another_window_computes_anew(choice, monkeypatch):
     asked = []
     from dfqsam.app import session
