@@ -12,7 +12,7 @@ from dfqsam.sam.preprocessing import MIN_MAX, SAM, Preprocessing
 
 EVERY_PROMPT = ("box", "point", "mask")
 VIT_SIZES = (1024, 512, 256)
-COMPACT_SIDE, COMPACT_WINDOW = 256, 14
+COMPACT_SIDE, COMPACT_WINDOW = 256, 6
 
 
 @dataclass(frozen=True)

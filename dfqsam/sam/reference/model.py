@@ -79,11 +79,16 @@ class Learner(nn.Module):
             raise InputError(f"{sizes.width} channels and {sizes.depth} blocks make {count:,} weights; take fewer.")
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the prompt encoder and the mask decoder of another SAM (``state`` has SAM's names). Their weights do
-        not depend on the side of the embedding: positions are computed from coordinates in shares of the picture."""
+        """Takes the prompt encoder, the mask decoder and the end of the neck, which gives channels the means and ranges
+        that the decoder knows, of another SAM (``state`` has SAM's names). Their weights do not depend on the side of
+        the embedding: positions are computed from coordinates in shares of the picture."""
         for name in ("prompt_encoder", "mask_decoder"):
             part = {key.removeprefix(f"{name}."): v.float() for key, v in state.items() if key.startswith(f"{name}.")}
             getattr(self, name).load_state_dict(part, strict=True)
+        with torch.no_grad():
+            for name, weights in self.image_encoder.neck.named_parameters(prefix="image_encoder.neck"):
+                if name in state and not name.startswith("image_encoder.neck.0."):  # it depends on the width
+                    weights.copy_(state[name])
 
 
 def _initialise(encoder: ViT) -> None:
