@@ -92,19 +92,21 @@ def draw_curves(folder: Path) -> None:
     lines = read_log(folder)
     if not lines:
         return
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    names = ("loss", "box", "clicks", "teacher")
-    for axes, chosen in ((above, names), (below, ("dice_box", "dice_clicks"))):
-        for name in chosen:
+    known = {name for line in lines for name in line}
+    losses = [name for name in ("loss", "box", "clicks", "teacher", "means", "details") if name in known]
+    scores = [name for name in ("dice_box", "dice_clicks") if name in known]
+    drawn = [(losses, "Loss"), *([(scores, "Dice with the mask, training views")] if scores else [])]
+    figure = Figure(figsize=(8, 3.5 * len(drawn)), layout="constrained")
+    rows = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (names, title) in zip(rows, drawn, strict=True):
+        for name in names:
             pairs = [(line["step"], line[name]) for line in lines if name in line]
-            if pairs:
-                axes.plot(*zip(*pairs, strict=True), label=name.removeprefix("dice_"), linewidth=1)
+            axes.plot(*zip(*pairs, strict=True), label=name.removeprefix("dice_"), linewidth=1)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    above.set_ylabel("Loss")
-    above.set_yscale("log")
-    below.set_ylabel("Dice with the mask, training views")
-    below.set_ylim(0, 1)
-    below.set_xlabel("Step")
+        axes.set_ylabel(title)
+    rows[0].set_yscale("log")
+    if scores:
+        rows[-1].set_ylim(0, 1)
+    rows[-1].set_xlabel("Step")
     figure.savefig(folder / CURVES, dpi=110)

@@ -6,6 +6,7 @@ trained is loaded, quantized and exported as every other SAM with a ViT.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from dfqsam.sam.sites import Pointwise
 from dfqsam.sam.vit import Attention, ViT, ViTConfig
 
 MOST_PARAMETERS = 16_000_000
+POSITIONS = 0.1  # amplitude of positions at the start
 HEAD = 64  # channels of an attention head, as in SAM
 
 
@@ -79,16 +81,20 @@ class Learner(nn.Module):
             raise InputError(f"{sizes.width} channels and {sizes.depth} blocks make {count:,} weights; take fewer.")
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the prompt encoder, the mask decoder and the end of the neck, which gives channels the means and ranges
-        that the decoder knows, of another SAM (``state`` has SAM's names). Their weights do not depend on the side of
-        the embedding: positions are computed from coordinates in shares of the picture."""
+        """Takes the weights of another SAM (``state`` has SAM's names): all of a compact ViT's of the same sizes; of
+        others the prompt encoder, the mask decoder and the end of the neck, which gives channels the means and ranges
+        that the decoder knows. These do not depend on the side of the embedding: positions are computed from
+        coordinates in shares of the picture."""
+        own = self.state_dict()
+        same = own.keys() <= state.keys() and all(v.numel() == state[k].numel() for k, v in own.items())
+        shared = ("prompt_encoder.", "mask_decoder.", *(f"image_encoder.neck.{i}." for i in (1, 2, 3)))
+        chosen = own if same else {key: value for key, value in own.items() if key.startswith(shared) and key in state}
+        found = {key: state[key].float().view_as(value) for key, value in chosen.items()}
         for name in ("prompt_encoder", "mask_decoder"):
-            part = {key.removeprefix(f"{name}."): v.float() for key, v in state.items() if key.startswith(f"{name}.")}
-            getattr(self, name).load_state_dict(part, strict=True)
-        with torch.no_grad():
-            for name, weights in self.image_encoder.neck.named_parameters(prefix="image_encoder.neck"):
-                if name in state and not name.startswith("image_encoder.neck.0."):  # it depends on the width
-                    weights.copy_(state[name])
+            missing = [key for key in own if key.startswith(f"{name}.") and key not in found]
+            if missing:
+                raise InputError(f"The checkpoint to start with has no {missing[0]}; give that of a SAM.")
+        self.load_state_dict(found, strict=False)
 
 
 def _initialise(encoder: ViT) -> None:
@@ -103,7 +109,37 @@ def _initialise(encoder: ViT) -> None:
                 _learn(module, name)
             module.register_forward_pre_hook(_pad_by_bias)
     _learn(encoder, "pos_embed")
-    nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
+    with torch.no_grad():
+        encoder.pos_embed.copy_(waves(encoder.pos_embed.shape[1], encoder.pos_embed.shape[3]))
+        encoder.patch_embed.proj.weight.copy_(cosines(*encoder.patch_embed.proj.weight.shape))
+
+
+def cosines(width: int, channels: int, height: int, side: int) -> Tensor:
+    """The first ``width`` cosines of a patch's grey levels, from coarse to fine: what a patch shows is in its token from
+    the first step on, and fine detail, whose amplitude in pictures falls with its frequency, is as large as coarse.
+
+    Returns:
+        ``width`` x ``channels`` x ``height`` x ``side``; further rows than there are cosines are small random ones.
+    """
+    steps = (torch.arange(side) + 0.5) / side
+    one = torch.cos(math.pi * torch.arange(side)[:, None] * steps) * (2 / side) ** 0.5
+    one[0] /= 2**0.5
+    both = torch.einsum("uy,vx->uvyx", one, one).flatten(0, 1)
+    radius = (torch.arange(side)[:, None].square() + torch.arange(side).square()).flatten().float().sqrt()
+    order = radius.argsort(stable=True)[:width]
+    found = 0.02 * torch.randn(width, channels, height, side)
+    found[: len(order)] = (both[order] * ((1 + radius[order]) / side)[:, None, None])[:, None] / channels
+    return found
+
+
+def waves(side: int, width: int) -> Tensor:
+    """1 x ``side`` x ``side`` x ``width``: sines and cosines of rows and columns, as in masked autoencoders (He et al.,
+    2022), small enough not to drown what tokens hold."""
+    rates = 10_000 ** -(torch.arange(width // 4) / (width // 4))
+    angles = torch.arange(side)[:, None] * rates
+    parts = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = parts[:, None].expand(-1, side, -1), parts[None].expand(side, -1, -1)
+    return POSITIONS * torch.cat([rows, columns], 2)[None]
 
 
 def _learn(module: nn.Module, name: str) -> None:

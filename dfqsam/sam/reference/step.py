@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dfqsam.sam.model import scale
@@ -21,7 +22,7 @@ from dfqsam.sam.reference.settings import Settings
 from dfqsam.sam.reference.teacher import Teacher
 from dfqsam.synth.layouts import boxes_of
 
-SIZE = 256
+SIZE, SIDE = 256, 128  # of pictures, and of masks as they are compared: twice the decoder's own, a quarter of the work
 JITTER = 0.1  # of a box's side, at most
 EXACT = 1 / 3  # chance that a box is exact
 CLICKS = 5  # at most
@@ -69,7 +70,8 @@ def loss_of(
     host = random.Random(f"{settings.seed}/{number}")
     draw = Draw(settings.seed * 10_000_019 + number, device)
     seen = batch_of(bank, chances, settings, draw)
-    target, weight = seen.masks.flatten(0, 1), seen.weight.flatten()
+    wanted = F.avg_pool2d(seen.masks.flatten(0, 1).float()[:, None], SIZE // SIDE)[:, 0]
+    target, weight = wanted > 0.5, seen.weight.flatten()
     boxes = jittered(boxes_of(seen.masks), draw)
     normalised = scale(seen.images, SAM) * seen.valid
     with torch.autocast(device.type, torch.bfloat16):
@@ -77,16 +79,15 @@ def loss_of(
 
         def ask(prompts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             logits, quality = answer(learner.prompt_encoder, learner.mask_decoder, embedding, *prompts)
-            return enlarged(logits, SIZE), quality
+            return enlarged(logits, SIDE), quality
 
         flat = boxes.flatten(0, 1)
         by_box, quality = ask(prompt_of(flat))
-        wanted = target.float()
         parts = {"box": against_masks(by_box, quality, wanted, weight)}
         by_click, click_quality = ask(_clicks(ask, by_box.detach(), flat, target, host, draw))
         parts["clicks"] = against_masks(by_click, click_quality, wanted, weight)
         if teacher is not None and settings.teach_every and number % settings.teach_every == 0:
-            taught = teacher.logits(seen.images, seen.valid, boxes)
+            taught = teacher.logits(seen.images, seen.valid, boxes, SIDE)
             parts["teacher"] = against_teacher(by_box, taught, wanted, weight)
     loss = torch.stack(list(parts.values())).sum()
     shares = weight / weight.sum().clamp_min(1e-6)
@@ -115,6 +116,6 @@ def _clicks(
         if points:
             found = ask(prompt_of(given, torch.stack(points, 1), torch.stack(labels, 1)))[0] > 0
         point, label = corrective(found, target, draw.generator)
-        points.append(point)
+        points.append((point + 0.5) * (SIZE / SIDE) - 0.5)
         labels.append(label)
     return prompt_of(given, torch.stack(points, 1), torch.stack(labels, 1))

@@ -32,20 +32,27 @@ class Teacher(nn.Module):
             raise InputError(f"{sam.family.title} is no teacher; give a checkpoint of LiteMedSAM.")
 
     @torch.no_grad()
-    def logits(self, images: Tensor, valid: Tensor, boxes: Tensor) -> Tensor:
+    def embedding(self, images: Tensor, valid: Tensor) -> Tensor:
+        """B x 256 x 64 x 64 of what :meth:`logits` takes."""
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self.encoder(stretched(images, valid)).float()
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, valid: Tensor, boxes: Tensor, side: int = 256) -> Tensor:
         """
         Args:
             images: B x 3 x 256 x 256 in [0, 1].
             valid: B x 1 x 256 x 256 bool, false where a picture is padded.
             boxes: B x M x 4, x0, y0, x1, y1 in pixels.
+            side: of the masks.
 
         Returns:
-            B M x 256 x 256.
+            B M x ``side`` x ``side``.
         """
         count = boxes.shape[1]
         embedding = self.encoder(stretched(images, valid)).repeat_interleave(count, 0)
         found, _ = answer(self.prompt_encoder, self.mask_decoder, embedding, *prompt_of(boxes.flatten(0, 1)))
-        return enlarged(found, images.shape[-1])
+        return enlarged(found, side)
 
 
 def stretched(images: Tensor, valid: Tensor) -> Tensor:
