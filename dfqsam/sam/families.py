@@ -28,6 +28,7 @@ class Family:
         global_blocks: the blocks of a ViT that attend to the whole picture.
         image_size: side of the encoder's square in pixels.
         image_sizes: those that can be asked for.
+        window: of a ViT, side of its windows in tokens.
         patch_stride: TinyViT: stride of each of the two convolutions of the patch embedding.
         preprocessing: see :class:`Preprocessing`.
         prompts: the kinds that the model was trained on.
@@ -46,6 +47,7 @@ class Family:
     prompts: tuple[str, ...]
     licence: str
     patch_stride: int = 1
+    window: int = 14
 
     @property
     def is_vit(self) -> bool:
@@ -55,9 +57,8 @@ class Family:
 def compact(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Family:
     """A ViT SAM of sizes that SAM does not come in, trained at 256 px on boxes and points (dfqsam.sam.reference)."""
     side, prompts, licence = COMPACT_SIDE, ("box", "point"), "research use only, see the model card of the weights"
-    return Family(
-        "compact-vit", "compact ViT SAM", width, depth, heads, global_blocks, side, (side,), SAM, prompts, licence
-    )
+    sizes = (width, depth, heads, global_blocks, side, (side,))
+    return Family("compact-vit", "compact ViT SAM", *sizes, SAM, prompts, licence, window=COMPACT_WINDOW)
 
 
 def _vit(name: str, title: str, size: str, image_size: int = 1024, prompts: tuple[str, ...] = EVERY_PROMPT) -> Family:

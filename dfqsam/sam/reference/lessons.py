@@ -7,7 +7,7 @@ place by place in the few directions in which embeddings differ most, so that a 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from dfqsam.sam.reference.settings import Settings
 from dfqsam.sam.reference.step import batch_of
 from dfqsam.sam.reference.teacher import Teacher
 
-EACH = 64  # views of a file
+EACH, BATCH = 64, 16  # views of a file, and of one draw
 DIRECTIONS = 32  # kept of the 256 channels
 
 
@@ -64,7 +64,7 @@ def learn_from(folder: Path, teacher: Teacher, bank: Bank, settings: Settings, c
             path = folder / f"{number:04}.pt"
             if not path.is_file():
                 # Numbers that no step of a training has.
-                seen = [_seen(bank, chances, settings, 1_000_000 + number * EACH + i) for i in range(0, EACH, 16)]
+                seen = [_seen(bank, chances, settings, 1_000_000 + number * EACH + i) for i in range(0, EACH, BATCH)]
                 images, valid = (torch.cat(one) for one in zip(*seen, strict=True))
                 found = torch.cat(
                     [teacher.embedding(*pair) for pair in zip(images.split(8), valid.split(8), strict=True)]
@@ -86,7 +86,7 @@ def learn_from(folder: Path, teacher: Teacher, bank: Bank, settings: Settings, c
 
 def _seen(bank: Bank, chances: tuple[Tensor, Tensor], settings: Settings, number: int) -> tuple[Tensor, Tensor]:
     draw = Draw(settings.seed * 10_000_019 + number, bank.pictures.device)
-    found = batch_of(bank, chances, settings, draw)
+    found = batch_of(bank, chances, replace(settings, batch=BATCH), draw)
     return found.images, found.valid
 
 

@@ -25,7 +25,7 @@ from tests.sam.reference.world import tiny_bank, tiny_settings
 @pytest.fixture(scope="module", autouse=True)
 def frequent_lines():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dfqsam.sam.reference.train.LOGGED", 4)
+        patch.setattr("dfqsam.sam.reference.loop.LOGGED", 4)
         yield
 
 
