@@ -83,7 +83,7 @@ FAMILIES = {
     )
 }
 # Its sizes differ from checkpoint to checkpoint; these are the usual ones.
-COMPACT = compact(256, 9, 4, (2, 5, 8))
+COMPACT = compact(192, 6, 3, (2, 5))
 TINYVIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.patch_embed.proj.weight"
 

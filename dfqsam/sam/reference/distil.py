@@ -47,7 +47,7 @@ class Pupil(nn.Module):
     def __init__(self, image_encoder: nn.Module, width: int, places: int) -> None:
         super().__init__()
         self.image_encoder, self.places = image_encoder, places
-        self.details = nn.Linear(width, DIRECTIONS * places**2)
+        self.details = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, DIRECTIONS * places**2))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """B x 3 x S x S, normalised, to means B x 256 x T x T and details B x D x PT x PT."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from dfqsam.errors import InputError
 from dfqsam.progress import stage
 from dfqsam.sam.reference import keep
+from dfqsam.sam.reference.optimisers import Optimisers
 from dfqsam.sam.reference.settings import Settings
 
-WARM_UP, DECAY, CLIP = 0.03, 0.05, 1.0
-LEARNED = 1 / 3  # learning rate of what LiteMedSAM has learned already, as a share of that of all else
+WARM_UP, CLIP = 0.03, 1.0
 KEEP, LOGGED = 0.999, 10  # of the moving average; steps between two lines of the log
 # The loss of the step of this number, and its parts.
 LossOf = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
@@ -35,7 +35,7 @@ class Run:
     """
 
     learner: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimisers
     average: dict[str, Tensor]
     step: int = 0
     seconds: float = 0.0
@@ -44,7 +44,7 @@ class Run:
     def begun(cls, learner: nn.Module, lr: float, found: dict[str, Any] | None) -> Run:
         """A new run, or the one whose checkpoint was ``found``."""
         average = {name: value.detach().clone() for name, value in learner.state_dict().items()}
-        run = cls(learner, optimiser_of(learner, lr), average)
+        run = cls(learner, Optimisers(learner, lr), average)
         if found is not None:
             run.restore(found)
         return run
@@ -76,19 +76,6 @@ def rate(share: float) -> float:
     if share < WARM_UP:
         return share / WARM_UP
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - WARM_UP) / (1 - WARM_UP))))
-
-
-def optimiser_of(learner: nn.Module, lr: float) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors and tables of positions do not."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weights in learner.named_parameters():
-        own = lr * LEARNED if name.startswith(("prompt_encoder.", "mask_decoder.")) else lr
-        plain = weights.dim() < 2 or "rel_pos" in name or "pos_embed" in name or "token" in name
-        groups.setdefault((own, 0.0 if plain else DECAY), []).append(weights)
-    return torch.optim.AdamW(
-        [{"params": g, "lr": own, "highest": own, "weight_decay": decay} for (own, decay), g in groups.items()],
-        betas=(0.9, 0.98),
-    )
 
 
 def compute(
@@ -136,10 +123,9 @@ def _share(run: Run, settings: Settings) -> float:
 
 def _step(run: Run, loss_of: LossOf, settings: Settings, share: float, sums: dict[str, list[Tensor]]) -> None:
     now = rate((run.step + 1) / settings.steps if settings.steps else share)
-    for group in run.optimiser.param_groups:
-        group["lr"] = group["highest"] * now
+    run.optimiser.scale(now)
     loss, parts = loss_of(run.step)
-    run.optimiser.zero_grad(set_to_none=True)
+    run.optimiser.forget()
     loss.backward()
     nn.utils.clip_grad_norm_(run.learner.parameters(), CLIP)
     run.optimiser.step()

@@ -17,20 +17,20 @@ class Settings:
         steps: how many; the schedule ends there. 0 where ``minutes`` says how long.
         minutes: of computing, all runs together; the schedule follows the clock, so that a run that was stopped ends
             as late as one that was not, but not at the same weights. 0 where ``steps`` counts.
-        lr: largest learning rate of the encoder; a third of it for what LiteMedSAM has learned already.
+        lr: largest learning rate of AdamW, see :mod:`dfqsam.sam.reference.optimisers`.
         teach_every: the teacher is asked at every so manyth step; 0 for never.
         drawn: share of drawn pictures in a batch, where there are real ones too.
         seed: of every draw.
     """
 
-    width: int = 256
-    depth: int = 9
+    width: int = 192
+    depth: int = 6
     batch: int = 16
     objects: int = 2
     steps: int = 20_000
     minutes: float = 0.0
-    lr: float = 5e-4
-    teach_every: int = 4
+    lr: float = 1e-3
+    teach_every: int = 20
     drawn: float = 0.25
     seed: int = 0
 
