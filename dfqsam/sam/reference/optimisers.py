@@ -17,7 +17,7 @@ DECAY, MATRIX_DECAY = 0.05, 0.01
 
 
 class Optimisers:
-    """Both of a learner, with the largest learning rate ``lr`` of AdamW. Vectors and tables of positions do not decay."""
+    """Both of a learner, ``lr`` being AdamW's largest learning rate. Vectors and tables of positions do not decay."""
 
     def __init__(self, learner: nn.Module, lr: float) -> None:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
