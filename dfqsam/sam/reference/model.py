@@ -99,8 +99,8 @@ class Learner(nn.Module):
 
 
 def _initialise(encoder: ViT) -> None:
-    """Initial values that suit a narrow ViT (Glorot's; a standard deviation of 0.02, made for width 768, leaves narrower
-    blocks without a voice), tables as parameters, and padded tokens that follow the bias as it learns."""
+    """Initial values that suit a narrow ViT (Glorot's; a standard deviation of 0.02, made for width 768, leaves
+    narrower blocks without a voice), tables as parameters, and padded tokens that follow the bias as it learns."""
     for module in encoder.modules():
         if isinstance(module, (nn.Linear, Pointwise)):
             nn.init.xavier_uniform_(module.weight)
@@ -118,7 +118,8 @@ def _initialise(encoder: ViT) -> None:
 
 def cosines(width: int, channels: int, height: int, side: int) -> Tensor:
     """The first ``width`` cosines of a patch's grey levels, from coarse to fine: what a patch shows is in its token
-    from the first step on, and fine detail, whose amplitude in pictures falls with its frequency, is as large as coarse.
+    from the first step on, and fine detail, whose amplitude in pictures falls with its frequency, is as large as
+    coarse.
 
     Returns:
         ``width`` x ``channels`` x ``height`` x ``side``; further rows than there are cosines are small random ones.
