@@ -2,9 +2,9 @@
 
     python -m dfqsam.sam.reference.distil --out DIR --data FOLDER or FILE [--views N] [--steps N | --minutes M] ...
 
-From masks alone a ViT that starts with random weights learns little in a few thousand steps: they say little about what
-a token holds, an embedding says it all (as MobileSAM was trained: Zhang et al., 2023, section 3). What LiteMedSAM says
-is asked once and kept in ``DIR/lessons``. The run goes on where it was stopped; ``DIR/model.safetensors`` is then what
+From masks alone a ViT that starts with random weights first learns the shape that fills a box, and stays there long:
+masks say little about what a token holds, an embedding says it all (as MobileSAM was trained: Zhang et al., 2023,
+section 3). What LiteMedSAM says is asked once and kept in ``DIR/lessons``. The run goes on where it was stopped; ``DIR/model.safetensors`` is then what
 :mod:`dfqsam.sam.reference.train` takes as ``--start``.
 """
 

@@ -6,6 +6,8 @@ place by place in the few directions in which embeddings differ most, so that a 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfqsam.errors import InputError
 from dfqsam.progress import stage
 from dfqsam.sam.reference.augment import Draw
 from dfqsam.sam.reference.data import Bank
@@ -55,8 +58,12 @@ def learn_from(folder: Path, teacher: Teacher, bank: Bank, settings: Settings, c
     Args:
         count: of views.
         tokens: along a side of the model that learns.
+
+    Raises:
+        InputError: when ``folder`` holds lessons on other pictures or of another seed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _own(folder / "about.json", bank, settings)
     chances, parts = bank.chances(), []
     basis = folder / "directions.pt"
     with stage("Asking LiteMedSAM", count) as advance:
@@ -82,6 +89,15 @@ def learn_from(folder: Path, teacher: Teacher, bank: Bank, settings: Settings, c
     images, valid, means, details = (torch.cat(one) for one in zip(*parts, strict=True))
     centre, spread = torch.load(basis, weights_only=True)[0], means.float().std((0, 2, 3)).clamp_min(1e-6)
     return Lessons(images, valid, (means.float() / spread[:, None, None]).half(), details, centre, spread)
+
+
+def _own(path: Path, bank: Bank, settings: Settings) -> None:
+    digest = hashlib.sha256(bank.pictures.numpy().tobytes() + bank.masks.numpy().tobytes()).hexdigest()
+    about = {"seed": settings.seed, "data_sha256": digest}
+    if not path.is_file():
+        path.write_text(json.dumps(about) + "\n")
+    elif json.loads(path.read_text()) != about:
+        raise InputError(f"{path.parent} holds lessons on other data or of another seed; give another folder.")
 
 
 def _seen(bank: Bank, chances: tuple[Tensor, Tensor], settings: Settings, number: int) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,8 @@ def test_lessons_are_asked_once_and_again_only_where_one_is_missing(asked):
     assert teacher.asked == 12
     for name in ("images", "valid", "means", "details", "centre", "spread"):
         assert torch.equal(getattr(same, name), getattr(lessons, name))
+    with pytest.raises(InputError, match="of another seed"):
+        learn_from(folder, teacher, tiny_bank(), tiny_settings(8, seed=1), 8, 16)
 
 
 def test_lessons_are_the_teachers_embeddings(asked):
