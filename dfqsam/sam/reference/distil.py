@@ -4,8 +4,8 @@
 
 From masks alone a ViT that starts with random weights first learns the shape that fills a box, and stays there long:
 masks say little about what a token holds, an embedding says it all (as MobileSAM was trained: Zhang et al., 2023,
-section 3). What LiteMedSAM says is asked once and kept in ``DIR/lessons``. The run goes on where it was stopped; ``DIR/model.safetensors`` is then what
-:mod:`dfqsam.sam.reference.train` takes as ``--start``.
+section 3). What LiteMedSAM says is asked once and kept in ``DIR/lessons``. The run goes on where it was stopped;
+``DIR/model.safetensors`` is then what :mod:`dfqsam.sam.reference.train` takes as ``--start``.
 """
 
 from __future__ import annotations

@@ -148,7 +148,8 @@ def _main(given: argparse.Namespace) -> None:
         seed=given.seed,
     )
     checkpoint = None if given.from_scratch else given.teacher or get_model("lite-medsam")
-    start = read_state(given.start or checkpoint) if given.start or checkpoint is not None else None
+    begin = given.start or checkpoint
+    start = read_state(begin) if begin is not None else None
     teacher = Teacher(checkpoint) if checkpoint is not None and settings.teach_every else None
     bank = bank_from(given.data, given.drawn_pictures, given.seed)
     print(train(given.out, bank, settings, start, teacher, given.save_every))
