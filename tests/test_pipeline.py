@@ -45,25 +45,25 @@ from dfqsam.pipeline import quantize
 out = Path(sys.argv[1])
 watching = True
 settings = SynthesisConfig("dfqsam", images=2, steps=1)
-made = quantize(None, out / "bundle", synthesis=settings).manifest.sha256
+made = quantize(None, out / "bundle", synthesis=settings, preset=sys.argv[2]).manifest.sha256
 watching = False
 print(json.dumps({"seen": sorted(seen), "sockets": sockets, "made": made, "temp": tempfile.gettempdir()}))
 """
 
 
-def quantized(folder):
+def quantized(folder, preset):
     """What a run in a process of its own opened, and the hash of the bundle that it made."""
     get_model("lite-medsam")  # what fetches a checkpoint is no part of quantize
-    command = [sys.executable, "-c", AUDITED, str(folder)]
+    command = [sys.executable, "-c", AUDITED, str(folder), preset]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def audited(tmp_path_factory):
+@pytest.fixture(scope="module", params=["plain", pytest.param("fast", marks=pytest.mark.slow)])
+def audited(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
-    return quantized(folder), folder
+    return quantized(folder, request.param), folder
 
 
 def test_quantize_opens_nothing_but_checkpoint_libraries_and_output(audited):
@@ -85,8 +85,8 @@ def test_quantize_opens_nothing_but_checkpoint_libraries_and_output(audited):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bundle(audited, tmp_path):
-    assert quantized(tmp_path)["made"] == audited[0]["made"]
+def test_the_same_seed_gives_the_same_bundle(audited, request, tmp_path):
+    assert quantized(tmp_path, request.node.callspec.params["audited"])["made"] == audited[0]["made"]
 
 
 def test_shipped_images_are_whole_and_those_of_the_default_checkpoint():
