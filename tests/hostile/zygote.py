@@ -48,7 +48,9 @@ def quick_starts() -> Iterator[None]:
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "tests.hostile.zygote", str(theirs.fileno())]
     one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    waiting = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL, env={**os.environ, **one})
+    waiting = subprocess.Popen(
+        command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL, env={**os.environ, **one}
+    )
     theirs.close()
     before = Worker._running
 
