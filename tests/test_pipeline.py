@@ -1,11 +1,6 @@
 """The main job as a whole: what it opens, that it repeats, and the images that ship with the package."""
 
 import dataclasses
-import json
-import os
-import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -24,61 +19,32 @@ from dfqsam.synth.batching import batches
 from dfqsam.synth.dfqsam import Former
 from dfqsam.synth.synthesize import computed_by, make_prior
 from dfqsam.synth.synthetic_set import SyntheticSet
+from tests.audited import audited_run, strange_files
 from tests.small_sam import tiny_sam
 
-# Quantizes while every open and every socket is written down; prints them.
-AUDITED = """
-import json, os, sys, tempfile
+# Quantizes while every open and every socket is written down.
+FORMING = """
 from pathlib import Path
-seen, sockets, watching = set(), [], False
-def hook(event, args):
-    if not watching:
-        return
-    if event == "open" and isinstance(args[0], (str, bytes)):
-        seen.add(os.path.realpath(os.fsdecode(args[0])))
-    if event.startswith("socket."):
-        sockets.append(event)
-sys.addaudithook(hook)
 from dfqsam.config import SynthesisConfig
 from dfqsam.errors import InputError
 from dfqsam.pipeline import quantize
-out = Path(sys.argv[1])
-watching = True
+watch()
 settings = SynthesisConfig("dfqsam", images=2, steps=1)
-made = quantize(None, out / "bundle", synthesis=settings).manifest.sha256
-watching = False
-print(json.dumps({"seen": sorted(seen), "sockets": sockets, "made": made, "temp": tempfile.gettempdir()}))
+made = quantize(None, Path(sys.argv[1]) / "bundle", synthesis=settings).manifest.sha256
+tell(made=made)
 """
-
-
-def quantized(folder):
-    """What a run in a process of its own opened, and the hash of the bundle that it made."""
-    get_model("lite-medsam")  # what fetches a checkpoint is no part of quantize
-    command = [sys.executable, "-c", AUDITED, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
-    return quantized(folder), folder
+    return audited_run(FORMING, folder), folder
 
 
-def test_quantize_opens_nothing_but_checkpoint_libraries_and_output(audited):
+@pytest.mark.slow
+def test_quantize_that_forms_its_images_opens_nothing_but_checkpoint_libraries_and_output(audited):
     report, folder = audited
-    libraries = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(torch.__file__)), str(shipped_bundle())]
-    package = os.path.dirname(os.path.dirname(shipped_bundle()))
-    system = ["/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/memfd:"]  # the last: sealed copies in memory
-    allowed = [*libraries, package, *system, str(folder), os.environ["DFQSAM_CACHE"]]
-    allowed = [os.path.realpath(path) for path in allowed]
-    strange = [path for path in report["seen"] if not path.startswith(tuple(allowed)) and "__editable__" not in path]
-    # The census saves an optimized graph into a temporary folder of its own; nothing else may be there.
-    own = re.compile(re.escape(report["temp"]) + r"/(tmp)?[a-z0-9_]{8}(/optimized\.onnx)?")
-    assert [path for path in strange if not own.fullmatch(path)] == []
-    pictures = [p for p in report["seen"] if p.lower().endswith((".png", ".jpg", ".dcm", ".nii", ".gz"))]
-    assert pictures == []
+    assert strange_files(report, folder) == []
     assert report["sockets"] == []
     # The hook was awake: it saw the bundle being written.
     assert [path for path in report["seen"] if path.startswith(str(folder)) and path.endswith("manifest.json")]
@@ -86,7 +52,7 @@ def test_quantize_opens_nothing_but_checkpoint_libraries_and_output(audited):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bundle(audited, tmp_path):
-    assert quantized(tmp_path)["made"] == audited[0]["made"]
+    assert audited_run(FORMING, tmp_path)["made"] == audited[0]["made"]
 
 
 def test_shipped_images_are_whole_and_those_of_the_default_checkpoint():

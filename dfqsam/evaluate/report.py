@@ -69,12 +69,14 @@ def foot(models: Models) -> str:
     return page.text(FOOT) + page.text(hashes)
 
 
-def _sentence(mean: dict[str, Any], rows: Sequence[Row]) -> str:
+def sentence(mean: dict[str, Any], rows: Sequence[Row]) -> str:
     """The finding in plain words."""
     if "dice_fp" not in mean:
         return f"The masks of the two models agree to {points(mean.get('agreement'))} of 100 on average (Dice)."
     drop, lost = mean["dice_drop"], losing(rows)
-    said = f"loses {points(drop)} points of Dice" if drop > 0 else f"gains {points(-drop)} points of Dice"
+    size = points(abs(drop))
+    said = f"{'loses' if drop > 0 else 'gains'} {size} points of Dice"
+    said = "has the same Dice" if float(size) == 0 else said
     return (
         f"On average the quantized model {said} ({points(mean['dice_fp'])} in full precision, {points(mean['dice_q'])} "
         f"quantized). In {lost} of {len(rows)} cases it loses more than {100 * TAIL_LOSS:.0f} points."
@@ -104,7 +106,7 @@ def _overview(summary: dict[str, Any], rows: Sequence[Row]) -> list[str]:
         about += ", without vessels and thin bleedings, about which a box says nothing"
     about += ". Figures are points of 100; agreement is the Dice between the masks of the two models."
     return [
-        page.text(_sentence(mean, [row for row in rows if row.prompt == prompt])),
+        page.text(sentence(mean, [row for row in rows if row.prompt == prompt])),
         page.cards(facts),
         page.text(about, "soft"),
     ]

@@ -11,6 +11,7 @@ import pytest
 from dfqsam.evaluate import charts
 from dfqsam.evaluate.models import open_models
 from dfqsam.evaluate.page import page, table, typeset
+from dfqsam.evaluate.report import sentence
 from dfqsam.evaluate.rows import Row
 from dfqsam.evaluate.run import Work, run_evaluation
 from dfqsam.evaluate.sources import open_data
@@ -116,6 +117,15 @@ def test_tables_and_pages_are_escaped():
         "<tbody><tr><td>c&amp;d</td></tr></tbody></table></div>"
     )
     assert "<title>1 &lt; 2</title>" in page("1 < 2", [], "x")
+
+
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [(0.012, "loses 1.2 points of Dice"), (-0.004, "gains 0.4 points of Dice"), (-0.0004, "has the same Dice")],
+)
+def test_what_is_lost_or_gained_is_said_in_a_sentence(drop, said):
+    found = sentence({"dice_fp": 0.8, "dice_q": 0.8 - drop, "dice_drop": drop}, [])
+    assert found.startswith(f"On average the quantized model {said} (80.0 in full precision,")
 
 
 def test_numbers_are_set_as_people_write_them():
