@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -14,11 +12,7 @@ from dfqsam.cli import app
 from dfqsam.config import SynthesisConfig
 from dfqsam.errors import InputError
 from dfqsam.imaging.raster import read_picture
-
-
-def in_a_process(*arguments: object, cwd=None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "dfqsam", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+from tests.commands import in_a_process
 
 
 @pytest.fixture(scope="module")

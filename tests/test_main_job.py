@@ -1,8 +1,6 @@
 """The main job as people do it: images are formed, the encoder is quantized, the bundle is looked at and segments."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import pytest
@@ -10,6 +8,7 @@ import skimage.data
 
 from dfqsam.bundle import open_bundle
 from tests.audited import audited_run, strange_files
+from tests.commands import in_a_process
 
 JOB = """
 import contextlib, io
@@ -33,11 +32,6 @@ tell(made=made, done=done)
 def job(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     return audited_run(JOB, folder, *request.param), folder, *request.param
-
-
-def in_a_process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "dfqsam", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_images_are_formed_and_the_encoder_quantized_on_them(job):

@@ -13,7 +13,7 @@ from dfqsam.bench.child import peak_megabytes
 from dfqsam.bench.run import Result, bench, machine
 from dfqsam.bundle import open_bundle
 from dfqsam.errors import InputError
-from tests.test_cli import dfqsam
+from tests.commands import in_a_process
 
 
 def results() -> list[Result]:
@@ -40,7 +40,7 @@ def test_figures_by_hand(tmp_path):
 
 
 def test_the_shipped_bundle_is_timed(tmp_path):
-    done = dfqsam("bench", shipped_bundle(), "--runs", "1", "-o", tmp_path / "out", "--json")
+    done = in_a_process("bench", shipped_bundle(), "--runs", "1", "-o", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [result["part"] for result in document["results"]] == ["encoder", "decoder", "first mask"]

@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 import zipfile
 
 import cv2
@@ -11,17 +9,13 @@ import pytest
 from dfqsam.errors import InputError
 from dfqsam.imaging import open_study, sniff
 from dfqsam.imaging.describe import describe, describe_study, is_study
+from tests.commands import in_a_process
 from tests.imaging.made import folder, nifti, nifti_affine, orientations, placed, ramp, written
-
-
-def dfqsam(*arguments):
-    command = [sys.executable, "-m", "dfqsam", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_inspect_says_what_was_understood_and_nothing_of_the_patient(tmp_path):
     place = folder(tmp_path / "s", [made for k, made in enumerate(placed(ramp(), "coronal")) if k != 2])
-    done = dfqsam("inspect", place, "--json")
+    done = in_a_process("inspect", place, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["shape"] == [4, 6, 7]
@@ -31,7 +25,7 @@ def test_inspect_says_what_was_understood_and_nothing_of_the_patient(tmp_path):
     assert (said["format"], said["modality"]) == ("DICOM", "CT")
     assert said["slice_thickness_mm"] == [2.5, 3.75, 3.75, 2.5]
     assert said["notes"] == ["1 slice missing (steps of 2.50 mm, longer after slice 1)."]
-    table = dfqsam("inspect", place).stdout
+    table = in_a_process("inspect", place).stdout
     for text in (done.stdout, table):
         assert not [word for word in ("Test", "ID-4711", "1.2.3", "ACC", "1900") if word in text]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dfqsam.imaging import open_study, read_picture, read_study_mask
+from tests.commands import in_a_process
 from tests.imaging.made import affine_of, folder, nifti, placed
 from tests.segment.shapes import box
 
@@ -38,11 +39,6 @@ def stack():
 
 def shown(text):
     return ",".join(f"{value:g}" for value in text)
-
-
-def in_a_process(*arguments):
-    command = [sys.executable, "-m", "dfqsam", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def dice(a, b):
