@@ -74,6 +74,11 @@ def run(
         synthesis_of(row, images, seed=0)
     settings = [(rung, config_of(name, rung, value)) for name in columns for value in reparameterize for rung in rungs]
     settings = [(rung, config) for rung, config in settings if rung != MIXED or config.file_share is not None]
+    if not settings:
+        raise InputError(
+            f"The rung {MIXED} has nothing new for {', '.join(columns)}, whose layers all have the same bits; take the "
+            "rung weights."
+        )
     wanted = [(row, seed) for row in rows for seed in seeds]
     keep_freed_memory()
     with stage("Loading the checkpoint"):

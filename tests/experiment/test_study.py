@@ -61,6 +61,8 @@ def test_unknown_names_are_told_before_anything_is_done(tmp_path, data):
         run(tmp_path / "out", data, columns=("W3A3",))
     with pytest.raises(InputError, match="at least 1"):
         run(tmp_path / "out", data, images=0)
+    with pytest.raises(InputError, match="nothing new for W4A4, whose layers all have the same bits"):
+        run(tmp_path / "out", data, columns=("W4A4",), rungs=("mixed",))
     assert not (tmp_path / "out").exists()
 
 
