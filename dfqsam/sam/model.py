@@ -145,6 +145,7 @@ def _encoder(kind: Family, state: dict[str, Tensor], adapters: bool) -> nn.Modul
         depth=kind.depth,
         heads=kind.heads,
         global_blocks=kind.global_blocks,
+        window=kind.window,
         adapters=adapted and adapters,
     )
     return load_vit(config, state)

@@ -92,3 +92,20 @@ def test_mobile_sam_is_recognised_by_its_patch_embedding_and_runs_at_1024_px(con
     assert sam.family.name == "mobile-sam"
     assert sam.family.prompts == ("box", "point", "mask")
     assert sam.embed(torch.rand(1, 3, 700, 1024)).shape == (1, 256, 64, 64)
+
+
+def test_weights_of_the_repository_are_taken_from_the_clone_or_from_a_file(tmp_path, monkeypatch):
+    published = Path(known.__file__).parents[2] / "weights" / known.COMPACT_VIT.file
+    assert published.stat().st_size < 25e6
+    made = known.get_model("compact-vit", cache=tmp_path / "a")
+    sam = load_sam(made)
+    assert (sam.family.name, sam.family.width, sam.family.depth) == ("compact-vit", 192, 6)
+    monkeypatch.setattr(known, "__file__", str(tmp_path / "site-packages" / "dfqsam" / "sam" / "known.py"))
+    with pytest.raises(CheckpointError, match=r"no part of the installed package; get weights/compact-vit\.safetensors"):
+        known.get_model("compact-vit", cache=tmp_path / "b")
+    carried = known.get_model("compact-vit", published, tmp_path / "b")
+    assert carried.read_bytes() == made.read_bytes()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"not the published compact-vit\.safetensors"):
+        known.get_model("compact-vit", other, tmp_path / "c")
