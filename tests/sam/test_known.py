@@ -101,7 +101,8 @@ def test_weights_of_the_repository_are_taken_from_the_clone_or_from_a_file(tmp_p
     sam = load_sam(made)
     assert (sam.family.name, sam.family.width, sam.family.depth) == ("compact-vit", 192, 6)
     monkeypatch.setattr(known, "__file__", str(tmp_path / "site-packages" / "dfqsam" / "sam" / "known.py"))
-    with pytest.raises(CheckpointError, match=r"no part of the installed package; get weights/compact-vit\.safetensors"):
+    missing = r"no part of the installed package; get weights/compact-vit\.safetensors"
+    with pytest.raises(CheckpointError, match=missing):
         known.get_model("compact-vit", cache=tmp_path / "b")
     carried = known.get_model("compact-vit", published, tmp_path / "b")
     assert carried.read_bytes() == made.read_bytes()
