@@ -31,7 +31,7 @@ from dfqsam.sam.reference.loop import Run, compute
 from dfqsam.sam.reference.model import Learner, Sizes, published_form
 from dfqsam.sam.reference.settings import Settings
 from dfqsam.sam.reference.teacher import Teacher
-from dfqsam.sam.reference.train import bank_from
+from dfqsam.sam.reference.train import add_run_arguments, bank_from, settings_of
 
 DESCRIPTION = "Teaches a compact ViT the embeddings of LiteMedSAM; a run that was stopped goes on."
 
@@ -59,8 +59,18 @@ class Pupil(nn.Module):
         return embedding, nn.functional.pixel_shuffle(details, self.places)
 
 
-def distil(folder: Path, lessons: Lessons, learner: Learner, settings: Settings, save_every: float = 60.0) -> Path:
+def distil(
+    folder: Path,
+    lessons: Lessons,
+    learner: Learner,
+    settings: Settings,
+    save_every: float = 60.0,
+    stop_at: int | None = None,
+) -> Path:
     """Teaches ``learner``, or goes on with the run in ``folder``.
+
+    Args:
+        stop_at: step after which it stops as if killed, with a checkpoint.
 
     Returns:
         The weights, averaged and in half precision, which :func:`dfqsam.sam.model.load_sam` reads.
@@ -76,7 +86,9 @@ def distil(folder: Path, lessons: Lessons, learner: Learner, settings: Settings,
         pupil = Pupil(learner.image_encoder, settings.width, places)
     with computing_on([learner, pupil]) as device:
         run = Run.begun(pupil, settings.lr, found)
-        compute(run, lambda number: _loss(pupil, lessons, settings, number, device), folder, settings, save_every)
+        compute(
+            run, lambda number: _loss(pupil, lessons, settings, number, device), folder, settings, save_every, stop_at
+        )
     state = {**learner.state_dict(), **{k: v for k, v in run.average.items() if k.startswith("image_encoder.")}}
     path = keep.save_weights(folder, published_form(learner, state))
     keep.draw_curves(folder)
@@ -108,25 +120,14 @@ def _loss(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    default = Settings()
     parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.distil", description=DESCRIPTION)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; given again, it goes on")
-    parser.add_argument("--data", type=Path, help="folder with manifest.csv (its split train), or a packed file")
+    add_run_arguments(parser)
     parser.add_argument("--views", type=int, default=2048, help="that LiteMedSAM is asked about")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"default {default.steps}")
-    length.add_argument("--minutes", type=float)
-    for name in ("width", "depth", "batch", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--drawn-pictures", type=int, default=256)
-    parser.add_argument("--teacher", type=Path, help="checkpoint of LiteMedSAM; fetched by default")
     given = parser.parse_args(arguments)
     try:
-        steps = 0 if given.minutes is not None else Settings.steps if given.steps is None else given.steps
         sizes = Sizes(given.width, given.depth)
-        one = {name: getattr(given, name) for name in ("width", "depth", "batch", "seed", "lr")}
-        settings = Settings(**one, steps=steps, minutes=given.minutes or 0.0, teach_every=0)
+        settings = settings_of(given, teach_every=0)
         checkpoint = given.teacher or get_model("lite-medsam")
         learner = Learner(sizes, settings.seed)
         learner.start_from(read_state(checkpoint))

@@ -56,12 +56,14 @@ def learn_from(folder: Path, teacher: Teacher, bank: Bank, settings: Settings, c
     """Asks for what is not in ``folder`` yet, and reads all of it.
 
     Args:
-        count: of views.
+        count: of views, at least 1; whole files are asked.
         tokens: along a side of the model that learns.
 
     Raises:
-        InputError: when ``folder`` holds lessons on other pictures or of another seed.
+        InputError: for no views, or when ``folder`` holds lessons on other pictures or of another seed.
     """
+    if count < 1:
+        raise InputError(f"{count} views teach nothing; ask about at least 1.")
     folder.mkdir(parents=True, exist_ok=True)
     _own(folder / "about.json", bank, settings)
     chances, parts = bank.chances(), []

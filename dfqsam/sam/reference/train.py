@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -82,6 +83,8 @@ def bank_from(data: Path | None, pictures: int, seed: int) -> Bank:
     Raises:
         InputError: when it cannot be read, or nothing is left to train on.
     """
+    if pictures < 0:
+        raise InputError(f"{pictures} is no number of pictures; give 0 or more.")
     if data is not None and not data.is_dir():
         return unpack(data)
     banks = [real(data)] if data is not None else []
@@ -91,25 +94,39 @@ def bank_from(data: Path | None, pictures: int, seed: int) -> Bank:
     return joined(banks)
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every run is told: its data, its length, its sizes, its teacher."""
+    default = Settings()
+    parser.add_argument("--data", type=Path, help="folder with manifest.csv (its split train), or a packed file")
+    parser.add_argument("--drawn-pictures", type=int, default=256)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help=f"default {default.steps}")
+    length.add_argument("--minutes", type=float)
+    for name in ("width", "depth", "batch", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
+    parser.add_argument("--lr", type=float, default=default.lr)
+    parser.add_argument("--teacher", type=Path, help="checkpoint of LiteMedSAM; fetched by default")
+
+
+def settings_of(given: argparse.Namespace, **more: Any) -> Settings:
+    """The settings that :func:`add_run_arguments` asked for, and ``more``."""
+    steps = 0 if given.minutes is not None else Settings.steps if given.steps is None else given.steps
+    own = {name: getattr(given, name) for name in ("width", "depth", "batch", "seed", "lr")}
+    return Settings(**own, steps=steps, minutes=given.minutes or 0.0, **more)
+
+
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     default = Settings()
     parser = argparse.ArgumentParser(prog="python -m dfqsam.sam.reference.train", description=DESCRIPTION)
     parser.add_argument("--out", type=Path, help="folder of the run; given again, it goes on")
-    parser.add_argument("--data", type=Path, help="folder with manifest.csv (its split train), or a packed file")
     parser.add_argument("--pack", type=Path, help="write the data to this file and stop")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"default {default.steps}")
-    length.add_argument("--minutes", type=float)
-    for name in ("width", "depth", "batch", "objects", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    parser.add_argument("--lr", type=float, default=default.lr)
+    add_run_arguments(parser)
+    parser.add_argument("--objects", type=int, default=default.objects)
     parser.add_argument("--teach-every", type=int, default=default.teach_every, help="0 for no teacher")
     parser.add_argument("--drawn-share", type=float, default=default.drawn)
-    parser.add_argument("--drawn-pictures", type=int, default=256)
     parser.add_argument(
         "--start", type=Path, help="weights to start with, such as those of dfqsam.sam.reference.distil"
     )
-    parser.add_argument("--teacher", type=Path, help="checkpoint of LiteMedSAM; fetched by default")
     parser.add_argument("--from-scratch", action="store_true", help="without LiteMedSAM, as teacher and as a start")
     parser.add_argument("--save-every", type=float, default=60.0, help="seconds between two checkpoints")
     return parser.parse_args(arguments)
@@ -127,26 +144,14 @@ def main(arguments: list[str] | None = None) -> None:
 def _main(given: argparse.Namespace) -> None:
     if (given.out is None) == (given.pack is None):
         raise InputError("Give --out for a run, or --pack to write the data to a file.")
-    if given.drawn_pictures < 0:
-        raise InputError(f"{given.drawn_pictures} is no number of pictures; give 0 or more.")
     if given.pack is not None:
         bank = bank_from(given.data, given.drawn_pictures, given.seed)
         size = pack(bank, given.pack)
         count = sum(name != DRAWN for name in bank.datasets)
         print(f"{given.pack}: {count} pictures and {len(bank) - count} drawn, {len(bank.masks)} masks, {size:,} bytes")
         return
-    settings = Settings(
-        width=given.width,
-        depth=given.depth,
-        batch=given.batch,
-        objects=given.objects,
-        steps=0 if given.minutes is not None else Settings.steps if given.steps is None else given.steps,
-        minutes=given.minutes or 0.0,
-        lr=given.lr,
-        teach_every=0 if given.from_scratch else given.teach_every,
-        drawn=given.drawn_share,
-        seed=given.seed,
-    )
+    teach_every = 0 if given.from_scratch else given.teach_every
+    settings = settings_of(given, objects=given.objects, teach_every=teach_every, drawn=given.drawn_share)
     checkpoint = None if given.from_scratch else given.teacher or get_model("lite-medsam")
     begin = given.start or checkpoint
     start = read_state(begin) if begin is not None else None

@@ -72,8 +72,14 @@ def test_the_encoder_learns_them_and_a_stopped_run_goes_on(asked, tmp_path):
     assert lines[3]["details"] < lines[0]["details"]
     assert (tmp_path / CURVES).read_bytes()[:4] == b"\x89PNG"
     assert load_sam(path).family.name == "compact-vit"
-    again = distil(tmp_path, asked[2], Learner(Sizes(settings.width, settings.depth)), settings)
+    ended = distil(tmp_path, asked[2], Learner(Sizes(settings.width, settings.depth)), settings)
     assert read_log(tmp_path) == lines
+    assert all(torch.equal(value, read_state(path)[key]) for key, value in read_state(ended).items())
+    other = tmp_path / "stopped"
+    distil(other, asked[2], Learner(Sizes(settings.width, settings.depth)), settings, stop_at=8)
+    assert [line["step"] for line in read_log(other)] == [4, 8]
+    again = distil(other, asked[2], Learner(Sizes(settings.width, settings.depth)), settings)
+    assert [line["loss"] for line in read_log(other)] == [line["loss"] for line in lines]
     assert all(torch.equal(value, read_state(path)[key]) for key, value in read_state(again).items())
     follower = Learner(Sizes(settings.width, settings.depth), seed=5)
     follower.start_from(read_state(path))
@@ -111,8 +117,21 @@ def test_positions_differ_and_do_not_drown_tokens():
     assert apart.min() > 1e-3
 
 
-def test_mistakes_are_told_in_a_sentence(tmp_path, capsys):
+def test_no_views_are_refused(tmp_path):
+    with pytest.raises(InputError, match="at least 1"):
+        learn_from(tmp_path, Stub(), tiny_bank(), tiny_settings(8), 0, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--width", "200"], "make no encoder"),
+        (["--minutes", "-1"], "steps or of minutes"),
+        (["--drawn-pictures", "-1"], "no number of pictures"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["--out", str(tmp_path), "--width", "200"])
+        main(["--out", str(tmp_path), *arguments])
     assert end.value.code == 2
-    assert "make no encoder" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
