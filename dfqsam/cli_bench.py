@@ -17,7 +17,7 @@ def bench(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.")],
     against: Annotated[str, typer.Option(help="What to compare with, with commas: fp32, dynamic, openvino.")] = "",
     threads: Annotated[int, typer.Option(min=1, help="Of every model.")] = 2,
-    runs: Annotated[int, typer.Option(min=1, help="Of every model, besides two to warm up.")] = 20,
+    runs: Annotated[int, typer.Option(min=1, help="Of every model, besides those that warm it up.")] = 20,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for bench.md, bench.json and bench.png.")
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dfqsam.bench.run import Result
+from dfqsam.bench.run import TURN, WARM, Result
 
 
 def document(results: list[Result], machine: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def markdown(results: list[Result], machine: dict[str, Any], command: str) -> st
     lines = [
         f"<!-- Made by: {command} -->",
         "",
-        f"{machine['architecture']} ({features}), {machine['threads']} threads, medians of {runs} runs that took "
-        f"turns; memory is the peak of a process of its own. {versions}.",
+        f"{machine['architecture']} ({features}), {machine['threads']} threads, medians of {runs} runs in turns of "
+        f"{TURN}, each after {WARM} that do not count; memory is the peak of a process of its own. {versions}.",
         "",
         "| part | model | file, MB | load, s | p50, ms | p95, ms | a second | peak, MB | times the bundle's |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -28,8 +28,9 @@ from dfqsam.processor import processor_features
 from dfqsam.progress import stage
 
 AGAINST = ("fp32", "dynamic", "openvino")
-WARM = 2  # runs of each model that do not count
-PAUSE = 0.05  # seconds between runs, in which threads that wait for work give up
+TURN = 5  # runs of a model until it is another's turn
+WARM = 2  # runs at the start of a turn that do not count: caches, and memory that has rested, are slow
+PAUSE = 0.05  # seconds between turns, in which threads that wait for work give up
 LIBRARIES = ("onnxruntime", "numpy", "openvino")
 
 
@@ -83,7 +84,7 @@ def bench(
         against: of :data:`AGAINST`: the plain full-precision graphs, these with ONNX Runtime's ``quantize_dynamic``,
             and OpenVINO with the full-precision encoder (float32 and bfloat16) and with the bundle's own.
         threads: of every model, at least 1.
-        runs: of every model, after :data:`WARM` that do not count.
+        runs: of every model, in turns of at most :data:`TURN`, each after :data:`WARM` that do not count.
         seed: of the picture, which is noise.
 
     Raises:
@@ -105,7 +106,7 @@ def bench(
         work = Path(folder)
         inputs = _inputs(bundle, work, threads, seed)
         entries = _entries(bundle, wanted, work)
-        with stage("Timing", len({entry.part for entry in entries}) * (runs + WARM)) as advance:
+        with stage("Timing", len({entry.part for entry in entries}) * len(_turns(runs))) as advance:
             return [
                 result
                 for part in dict.fromkeys(entry.part for entry in entries)
@@ -215,11 +216,10 @@ def _together(
     try:
         for entry in entries:
             children.append(_Child(entry, inputs, threads))
-        for number in range(WARM + runs):
+        for length in _turns(runs):
             for child in children:
-                seconds = child.run()
-                if number >= WARM:
-                    child.seconds.append(seconds)
+                seconds = [child.run() for _ in range(WARM + length)]
+                child.seconds += seconds[WARM:]
                 time.sleep(PAUSE)
             advance()
         return [
@@ -233,6 +233,11 @@ def _together(
             for stream in (child.process.stdin, child.process.stdout, child.process.stderr):
                 assert stream is not None
                 stream.close()
+
+
+def _turns(runs: int) -> list[int]:
+    """How many runs count in each turn."""
+    return [min(TURN, runs - begun) for begun in range(0, runs, TURN)]
 
 
 def _bytes(entry: Entry) -> int:
