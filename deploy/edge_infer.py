@@ -336,6 +336,7 @@ class Edge:
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.enable_mem_pattern = 3, False
         options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             providers = ["CPUExecutionProvider"]
             return onnxruntime.InferenceSession(files[name], options, providers=providers, enable_fallback=0)
