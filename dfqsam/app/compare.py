@@ -36,8 +36,7 @@ def segment(choice: Choice, picture: NDArray[np.uint8], target: Target) -> Pair:
 
 def preparations(choice: Choice, picture: NDArray[np.uint8]) -> list[Callable[[], object]]:
     """What encodes a picture for prompts to come, a step for each model; those who wait for a mask go first."""
-    models = [choice.quantized, *([] if choice.full is None else [choice.full])]
-    return [partial(model.embedding, picture, urgent=False) for model in models]
+    return [partial(model.embedding, picture, urgent=False) for model in choice.models]
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,11 @@ class Choice:
         return self.quantized.bundle
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """The quantized one, and that in full precision where there is one."""
+        return (self.quantized,) if self.full is None else (self.quantized, self.full)
+
+    @property
     def prompts(self) -> tuple[str, ...]:
         """Kinds that the model was trained on: box, point, mask."""
         return self.bundle.manifest.prompts

@@ -52,6 +52,8 @@ def show() -> None:
     if review:
         review_page.show()
     elif work is None:
+        # So that the first box is not answered later than others: the models load while somebody looks for a study.
+        ahead.ask(f"load {choice.name}", *(model.predictor for model in choice.models))
         open_page.show()
     else:
         study_page.show(work, choice, ahead)

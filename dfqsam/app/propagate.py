@@ -115,7 +115,7 @@ class Job:
             self.error = f"The propagation failed with an unexpected {type(error).__name__}; report it as a defect."
 
     def _follow(self) -> None:
-        models = [self.choice.quantized, *([] if self.choice.full is None else [self.choice.full])]
+        models = self.choice.models
         slices = [Slices(_Asked(model), self._volume, self._view, self._window, kept_bytes=0) for model in models]
         trails = [list(self._trails(full)) for full in (False, True)[: len(models)]]
         for paths in trails:
