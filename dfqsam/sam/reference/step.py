@@ -24,7 +24,7 @@ from dfqsam.synth.layouts import boxes_of
 
 SIZE, SIDE = 256, 128  # of pictures, and of masks as they are compared: twice the decoder's own, a quarter of the work
 JITTER = 0.1  # of a box's side, at most
-EXACT = 1 / 3  # chance that a box is exact
+EXACT = 1 / 2  # chance that a box is exact
 CLICKS = 5  # at most
 FROM_BOX = 0.25  # chance that clicks mend what a box gave
 
@@ -49,7 +49,7 @@ def _chosen(weights: Tensor, count: int, draw: Draw) -> Tensor:
 
 
 def jittered(boxes: Tensor, draw: Draw) -> Tensor:
-    """B x M x 4 boxes, most of them with every side moved by up to a tenth of the box's own; within the picture."""
+    """B x M x 4 boxes, half of them with every side moved by up to a tenth of the box's own; within the picture."""
     sides = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
     moved = draw.uniform(-JITTER, JITTER, *boxes.shape) * sides
     exact = draw.chance(EXACT, *boxes.shape[:2])
