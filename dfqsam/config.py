@@ -19,6 +19,7 @@ TARGETS = ("center", "mean", "median", "mad")
 ROTATION = "rotation"
 UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
+SOFTMAX = ("fitted", "sqrt2")
 # What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
 PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")
 PRESETS = {
@@ -58,7 +59,11 @@ class QuantConfig:
             15 % of the work.
         depthwise: ``float`` for depthwise convolutions in full precision, or, at a speed not measured yet,
             ``integer``, with one activation scale a channel.
-        products: quantize both attention products, softmax on a log-sqrt2 grid; simulated, no kernel exists.
+        products: quantize both attention products, softmax on a logarithmic grid; simulated, no kernel exists.
+        softmax: steps an octave of that grid: ``fitted`` to the values and bits of each site, or ``sqrt2`` for the
+            paper's two (:mod:`dfqsam.quant.logarithmic`).
+        evened: make the channels of queries, keys and values alike before products round them, exactly
+            (:mod:`dfqsam.quant.evening`).
         reparameterize: move the spread of LayerNorm outputs into the weights that read them (exact), towards
             ``center``, ``mean``, ``median`` or ``mad`` (see :mod:`dfqsam.quant.reparameterize`); ``rotation`` for
             block-Hadamard rotation of what a Linear reads from a norm, in its place (simulated, to compare with); None
@@ -91,6 +96,8 @@ class QuantConfig:
     keep: tuple[str, ...] = ("patch_embed", "layers.0")
     depthwise: str = "float"
     products: bool = False
+    softmax: str = "fitted"
+    evened: bool = True
     reparameterize: str | None = "center"
     channel_scales: bool = True
     upstream: str = "full-precision"
@@ -101,6 +108,7 @@ class QuantConfig:
     def __post_init__(self) -> None:
         _one_of(self.depthwise, DEPTHWISE, "treatment of depthwise convolutions")
         _one_of(self.upstream, UPSTREAM, "calibration input")
+        _one_of(self.softmax, SOFTMAX, "grid for softmax outputs")
         if self.reparameterize is not None:
             _one_of(self.reparameterize, (*TARGETS, ROTATION), "reparameterization target")
         for name in self.passes:

@@ -9,33 +9,41 @@ from dfqsam.config import PRESETS, QuantConfig
 from dfqsam.errors import InputError
 
 CORRECTED = "corrected"  # what calibration sources are compared at
-MIXED = "mixed"  # nothing new for columns whose layers all have the same bits
+SOFTMAX = "softmax"
+EVENED = "evened"
+MIXED = "mixed"
 # Each adds one thing to the one before it; reparameterization is a dimension of its own.
+PAPER = {"softmax": "sqrt2", "evened": False}  # attention products as the paper has them
 RUNGS: dict[str, dict[str, Any]] = {
-    "nearest": {"channel_scales": False, "passes": (), "file_share": None},
-    CORRECTED: {"channel_scales": False, "passes": PRESETS["plain"], "file_share": None},
-    "channel-scales": {"channel_scales": True, "passes": PRESETS["plain"], "file_share": None},
-    "depthwise": {"channel_scales": True, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
-    "weights": {"channel_scales": True, "passes": PRESETS["fast"], "file_share": None},
-    MIXED: {"channel_scales": True, "passes": PRESETS["fast"]},
-    "blocks": {"channel_scales": True, "passes": PRESETS["best"]},
-    "distillation": {"channel_scales": True, "passes": PRESETS["distilled"]},
-    "blocks+distillation": {
-        "channel_scales": True,
-        "passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases"),
-    },
+    "nearest": {**PAPER, "channel_scales": False, "passes": (), "file_share": None},
+    CORRECTED: {**PAPER, "channel_scales": False, "passes": PRESETS["plain"], "file_share": None},
+    "channel-scales": {**PAPER, "passes": PRESETS["plain"], "file_share": None},
+    "depthwise": {**PAPER, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
+    SOFTMAX: {"evened": False, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
+    EVENED: {"passes": ("ranges", "depthwise", "biases"), "file_share": None},
+    "weights": {"passes": PRESETS["fast"], "file_share": None},
+    MIXED: {"passes": PRESETS["fast"]},
+    "blocks": {"passes": PRESETS["best"]},
+    "distillation": {"passes": PRESETS["distilled"]},
+    "blocks+distillation": {"passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")},
 }
 TITLES = {
     "nearest": "round to nearest",
     CORRECTED: "+ ranges of the stem, biases",
     "channel-scales": "+ channel scales",
     "depthwise": "+ depthwise scales judged by the filters",
+    SOFTMAX: "+ steps of softmax grids fitted to their bits",
+    EVENED: "+ queries, keys and values evened",
     "weights": "+ compensated weights",
     MIXED: "+ layers that matter most at 8 bits",
     "blocks": "+ blocks reconstructed",
     "distillation": "weights + distillation",
     "blocks+distillation": "+ both",
 }
+
+# Of columns that a rung changes nothing for.
+FLOAT_PRODUCTS = "whose attention products are in floating point"
+IDLE = {MIXED: "whose layers all have the same bits", SOFTMAX: FLOAT_PRODUCTS, EVENED: FLOAT_PRODUCTS}
 
 
 def config_of(column: str, rung: str, reparameterize: str | None) -> QuantConfig:
@@ -47,3 +55,8 @@ def config_of(column: str, rung: str, reparameterize: str | None) -> QuantConfig
     if rung not in RUNGS:
         raise InputError(f"There is no rung {rung!r}; choose among {', '.join(RUNGS)}.")
     return replace(QuantConfig.of(column), reparameterize=reparameterize, **RUNGS[rung])
+
+
+def adds(rung: str, config: QuantConfig) -> bool:
+    """Whether ``rung`` changes anything for a column with these settings; see :data:`IDLE`."""
+    return {MIXED: config.file_share is not None, SOFTMAX: config.products, EVENED: config.products}.get(rung, True)

@@ -21,7 +21,7 @@ from dfqsam.experiment.cases import by_picture, search_subset
 from dfqsam.experiment.keep import fingerprint
 from dfqsam.experiment.machine import machine
 from dfqsam.experiment.rows import ROWS, synthesis_of
-from dfqsam.experiment.rungs import CORRECTED, MIXED, config_of
+from dfqsam.experiment.rungs import CORRECTED, IDLE, adds, config_of
 from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
@@ -73,11 +73,10 @@ def run(
     for row in rows:
         synthesis_of(row, images, seed=0)
     settings = [(rung, config_of(name, rung, value)) for name in columns for value in reparameterize for rung in rungs]
-    settings = [(rung, config) for rung, config in settings if rung != MIXED or config.file_share is not None]
+    settings = [(rung, config) for rung, config in settings if adds(rung, config)]
     if not settings:
         raise InputError(
-            f"The rung {MIXED} has nothing new for {', '.join(columns)}, whose layers all have the same bits; take the "
-            "rung weights."
+            f"The rung {rungs[0]} has nothing new for {', '.join(columns)}, {IDLE[rungs[0]]}; take the one before it."
         )
     wanted = [(row, seed) for row in rows for seed in seeds]
     keep_freed_memory()

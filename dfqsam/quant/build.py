@@ -7,18 +7,17 @@ from torch import Tensor, nn
 
 from dfqsam.config import ROTATION, QuantConfig
 from dfqsam.quant.channels import Matrix, search_channels, search_rescaling, search_scales, search_strength
+from dfqsam.quant.evening import QueriesAndKeys, Values
 from dfqsam.quant.grid import WHOLE, weight_scales
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, QuantizedLinear
-from dfqsam.quant.logarithmic import search_log_scale
-from dfqsam.quant.observe import searched
+from dfqsam.quant.logarithmic import OCTAVES, SQRT2, search_log_grid
+from dfqsam.quant.observe import is_softmax, searched
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.reparameterize import moves_zero, reparameterize, rescaling
 from dfqsam.quant.rescaling import Rescaling
 from dfqsam.quant.rotation import rotate
 from dfqsam.sam.sites import Site
-
-SOFTMAX_PRODUCT = "matmul_av"  # softmax times values, in every family
 
 
 def quantizable(sites: list[Site], config: QuantConfig) -> list[Site]:
@@ -112,10 +111,17 @@ def build_layer(
 
 
 @torch.no_grad()
-def build_product(site: Site, a: Tensor, b: Tensor, bits: int) -> QuantizedProduct:
-    """The quantized product for samples (as :func:`build_layer` takes them) of its two factors; softmax outputs get a
-    log-sqrt2 grid."""
-    softmax = site.name.rpartition(".")[2] == SOFTMAX_PRODUCT
+def build_product(site: Site, a: Tensor, b: Tensor, bits: int, config: QuantConfig) -> QuantizedProduct:
+    """The quantized product for samples of its two factors, as :func:`dfqsam.quant.observe.observe` takes them; softmax
+    outputs get a logarithmic grid."""
     a, b = searched(a, bits), searched(b, bits)
-    left = search_log_scale(a, bits) if softmax else search_range(a, bits)
-    return QuantizedProduct(left, search_range(b, bits))
+    if is_softmax(site.name):
+        values = Values.of(b) if config.evened else None
+        right = b if values is None else (b - values.center) / values.ratio
+        grid = search_log_grid(a, bits, SQRT2 if config.softmax == "sqrt2" else OCTAVES)
+        return QuantizedProduct(grid, search_range(right, bits), values)
+    if not config.evened:
+        return QuantizedProduct(search_range(a, bits), search_range(b, bits))
+    both = QueriesAndKeys.of(a, b)
+    keys = (b - both.center) * both.ratio
+    return QuantizedProduct(search_range(a / both.ratio, bits), search_range(keys, bits), both)

@@ -71,7 +71,7 @@ def quantize_encoder(
     for site in chosen:
         bits = site_bits(site, sites, config)
         if site.kind == "product":
-            module: nn.Module = build_product(site, take(f"{site.name}.a"), take(f"{site.name}.b"), bits[1])
+            module: nn.Module = build_product(site, take(f"{site.name}.a"), take(f"{site.name}.b"), bits[1], config)
         else:
             module, _ = build_layer(encoder, site, take(site.name), bits, config)
         replace(encoder, site.name, module)

@@ -60,6 +60,19 @@ def searched(values: Tensor, bits: int) -> Tensor:
     return values if bits >= COVERING else values[:-2]
 
 
+def is_softmax(name: str) -> bool:
+    """Whether the first factor of the product called ``name`` is a softmax, in every family."""
+    return name.rpartition(".")[2] == "matmul_av"
+
+
+def factors(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both factors of a product (B x heads x M x K, B x heads x K x N), channels last: of queries, keys and values those
+    of all heads (… x heads K, … x heads N); of a softmax one for each key (… x K)."""
+    if is_softmax(name):
+        return a, b.transpose(1, 2).flatten(2)
+    return a.transpose(1, 2).flatten(2), b.permute(0, 3, 1, 2).flatten(2)
+
+
 def keys(name: str, module: nn.Module) -> list[str]:
     """What :func:`observe` calls the inputs of a site: its name, or ``name.a`` and ``name.b`` for a product's two."""
     return [f"{name}.a", f"{name}.b"] if isinstance(module, Product) else [name]
@@ -94,8 +107,9 @@ def observe(
         own = [Sample(max(1, share), i * 7919 + j) for j in range(len(keys(name, module)))]
         samples |= dict(zip(keys(name, module), own, strict=True))
 
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], own: list[Sample] = own) -> None:
-            for sample, value in zip(own, inputs, strict=True):
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], own: list[Sample] = own, name: str = name) -> None:
+            values = factors(name, *inputs) if isinstance(module, Product) else inputs
+            for sample, value in zip(own, values, strict=True):
                 (sample.add if keeping else sample.stretch)(value)
 
         hooks.append(module.register_forward_pre_hook(hook))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dfqsam.config import QuantConfig
 from dfqsam.quant.build import build_layer, build_product, site_bits
 from dfqsam.quant.layers import QuantizedLayer, replace
-from dfqsam.quant.observe import Sample
+from dfqsam.quant.observe import Sample, factors
 from dfqsam.quant.product import QuantizedProduct
 from dfqsam.sam.sites import Site
 
@@ -47,7 +47,8 @@ def quantize_in_sequence(
                 return known(*inputs)
             bits = site_bits(site, sites, config)
             if site.kind == "product":
-                product: QuantizedProduct = build_product(site, sampled(inputs[0]), sampled(inputs[1], 1), bits[1])
+                first, second = factors(site.name, *inputs)
+                product: QuantizedProduct = build_product(site, sampled(first), sampled(second, 1), bits[1], config)
                 built[site.name] = product
                 advance()
                 return product(*inputs)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dfqsam.quant.grid import WHOLE, Affine
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, replace
 from dfqsam.quant.learn.steps import dropped, hard_codes, interval, latent_codes, log_straight, round_to_step
-from dfqsam.quant.logarithmic import LogSqrt2
+from dfqsam.quant.logarithmic import Logarithmic
 from dfqsam.quant.product import QuantizedProduct
 
 PULL = 0.45  # how near to being turned over a weight may start
@@ -109,11 +109,12 @@ class LearnedProduct(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         left, right = self.product.left, self.product.right
-        if isinstance(left, LogSqrt2):
+        a, b = self.product.enter(a, b)
+        if isinstance(left, Logarithmic):
             first = log_straight(a, left)
         else:
             first = round_to_step(a, left.scale * self.widening[0].exp(), left)
-        return first @ round_to_step(b, right.scale * self.widening[1].exp(), right)
+        return self.product.leave(first @ round_to_step(b, right.scale * self.widening[1].exp(), right))
 
     @torch.no_grad()
     def harden(self) -> QuantizedProduct:

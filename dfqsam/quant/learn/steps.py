@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dfqsam.quant.grid import Affine, code_limits
-from dfqsam.quant.logarithmic import LogSqrt2, fake_quantize_log
+from dfqsam.quant.logarithmic import Logarithmic, fake_quantize_log
 
 
 class _RoundToStep(torch.autograd.Function):
@@ -46,7 +46,7 @@ def round_straight(x: Tensor) -> Tensor:
     return x + (x.detach().round() - x.detach())
 
 
-def log_straight(x: Tensor, grid: LogSqrt2) -> Tensor:
+def log_straight(x: Tensor, grid: Logarithmic) -> Tensor:
     """Non-negative ``x`` on a logarithmic grid, its gradient passed through."""
     return x + (fake_quantize_log(x.detach(), grid) - x.detach())
 

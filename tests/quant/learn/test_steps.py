@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dfqsam.quant.grid import Affine, fake_quantize
 from dfqsam.quant.learn.steps import dropped, hard_codes, latent_codes, log_straight, round_straight, round_to_step
-from dfqsam.quant.logarithmic import LogSqrt2, fake_quantize_log
+from dfqsam.quant.logarithmic import Logarithmic, fake_quantize_log
 
 
 @given(st.integers(2, 8), st.integers(0, 2**31), st.floats(1e-3, 10))
@@ -36,7 +36,7 @@ def test_gradients_pass_straight_through_rounding():
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [1.0, 1.0]
-    grid = LogSqrt2(1.0, 4)
+    grid = Logarithmic(1.0, 4)
     assert torch.equal(log_straight(x.detach(), grid), fake_quantize_log(x.detach(), grid))
 
 
