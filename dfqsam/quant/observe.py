@@ -66,8 +66,8 @@ def is_softmax(name: str) -> bool:
 
 
 def factors(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both factors of a product (B x heads x M x K, B x heads x K x N), channels last: of queries, keys and values those
-    of all heads (… x heads K, … x heads N); of a softmax one for each key (… x K)."""
+    """Both factors of a product (B x heads x M x K, B x heads x K x N), channels last: of queries, keys and values
+    those of all heads (… x heads K, … x heads N); of a softmax one for each key (… x K)."""
     if is_softmax(name):
         return a, b.transpose(1, 2).flatten(2)
     return a.transpose(1, 2).flatten(2), b.permute(0, 3, 1, 2).flatten(2)
