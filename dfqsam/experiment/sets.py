@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from dfqsam.config import SynthesisConfig
 from dfqsam.errors import InputError
 from dfqsam.experiment.cases import training_pictures
 from dfqsam.experiment.rows import synthesis_of
@@ -17,13 +18,16 @@ from dfqsam.synth.synthesize import steps, synthesize
 from dfqsam.synth.synthetic_set import SyntheticSet
 
 
-def calibration_images(sam: Sam, row: str, images: int, seed: int, sets: Path, data: Path) -> list[Tensor]:
+def calibration_images(
+    sam: Sam, row: str, images: int, seed: int, sets: Path, data: Path, shipped: Path | None = None
+) -> list[Tensor]:
     """The calibration set of a row: tensors 3 x h x w in [0, 1], longest side S.
 
     A synthetic set is kept as ``sets/ROW-SEED`` and taken from there the next time; real pictures are copied nowhere.
 
     Args:
         data: folder of the real pictures; no other row looks into it.
+        shipped: folder of pictures that were formed from this very checkpoint; taken where they are what is asked for.
 
     Raises:
         InputError: for an unknown row, or when a kept set was made with other settings.
@@ -37,6 +41,8 @@ def calibration_images(sam: Sam, row: str, images: int, seed: int, sets: Path, d
         if kept.provenance.get("settings") != json.loads(json.dumps(asdict(config))):
             raise InputError(f"{path} was made with other settings; start in another folder.")
         return list(kept.images)
+    if shipped is not None and config == SynthesisConfig("dfqsam"):
+        return list(SyntheticSet.load_pictures(shipped).images)
     with stage(f"Making calibration images ({row}, seed {seed})", steps(sam, config)) as advance:
         made = synthesize(sam, config, advance, sets / "unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfqsam.assets import shipped_images
 from dfqsam.config import INTEGER, PAPER, QuantConfig
 from dfqsam.errors import InputError
 from dfqsam.evaluate.medseg import Case
@@ -31,7 +32,7 @@ from dfqsam.progress import stage
 from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
 from dfqsam.quant.passes import Work, mend
-from dfqsam.sam.known import get_model
+from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 
 STUDY = "study.json"
@@ -82,6 +83,7 @@ def run(
     keep_freed_memory()
     with stage("Loading the checkpoint"):
         sam = load_sam(checkpoint or get_model("lite-medsam"))
+    shipped = shipped_images(LITE_MEDSAM.sha256, sam.family.image_size) if checkpoint is None else None
     chosen = search_subset(data, masks=masks)
     folder.mkdir(parents=True, exist_ok=True)
     study = _study(sam, data, chosen, images)
@@ -95,7 +97,7 @@ def run(
         judge = Judge(sam, chosen, folder / "judge")
         for (row, seed), todo in missing.items():
             if todo:
-                pictures = calibration_images(sam, row, images, seed, folder / "sets", data)
+                pictures = calibration_images(sam, row, images, seed, folder / "sets", data, shipped)
                 _fill(folder, sam, judge, pictures, todo, {"row": row, "seed": seed, "study": study})
     return load_cells(folder)
 

@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from dfqsam.assets import shipped_images
 from dfqsam.errors import InputError
 from dfqsam.experiment import load_cells, run
 from dfqsam.experiment.rows import ROWS, synthesis_of
@@ -7,6 +9,8 @@ from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import FILE
 from dfqsam.imaging import read_picture
+from dfqsam.sam.known import LITE_MEDSAM
+from dfqsam.synth.synthetic_set import SyntheticSet
 from tests.experiment.world import small_sam, write_folder
 
 
@@ -101,3 +105,16 @@ def test_rows_differ_in_what_their_names_say():
         "dfqsam-bn": (True, True, False),
         "dfqsam-bn-attention": (True, True, True),
     }
+
+
+def test_images_that_ship_are_taken_where_they_are_what_is_asked_for(tmp_path, data, monkeypatch):
+    made = []
+    monkeypatch.setattr("dfqsam.experiment.sets.synthesize", lambda *_: made.append(1) or 1 / 0)
+    folder = shipped_images(LITE_MEDSAM.sha256, 256)
+    found = calibration_images(small_sam(), "dfqsam-bn", 32, 0, tmp_path / "sets", data, folder)
+    assert len(found) == 32
+    assert all(torch.equal(a, b) for a, b in zip(found, SyntheticSet.load_pictures(folder).images, strict=True))
+    for row, count, seed in (("dfqsam-bn", 32, 1), ("dfqsam-bn", 31, 0), ("dfqsam", 32, 0)):
+        with pytest.raises(ZeroDivisionError):
+            calibration_images(small_sam(), row, count, seed, tmp_path / "sets", data, folder)
+    assert len(made) == 3
