@@ -81,11 +81,18 @@ class Learner(nn.Module):
         if count > MOST_PARAMETERS:
             raise InputError(f"{sizes.width} channels and {sizes.depth} blocks make {count:,} weights; take fewer.")
 
-    def start_from(self, state: Mapping[str, Tensor]) -> None:
+    def start_from(self, state: Mapping[str, Tensor]) -> bool:
         """Takes the weights of another SAM (``state`` has SAM's names): all of a compact ViT's of the same sizes; of
         others the prompt encoder, the mask decoder and the end of the neck, which gives channels the means and ranges
         that the decoder knows. These do not depend on the side of the embedding: positions are computed from
-        coordinates in shares of the picture."""
+        coordinates in shares of the picture.
+
+        Returns:
+            Whether all were taken.
+
+        Raises:
+            InputError: when they are no SAM's.
+        """
         own = self.state_dict()
         same = own.keys() <= state.keys() and all(v.numel() == state[k].numel() for k, v in own.items())
         shared = ("prompt_encoder.", "mask_decoder.", *(f"image_encoder.neck.{i}." for i in (1, 2, 3)))
@@ -96,6 +103,7 @@ class Learner(nn.Module):
             if missing:
                 raise InputError(f"The checkpoint to start with has no {missing[0]}; give that of a SAM.")
         self.load_state_dict(found, strict=False)
+        return same
 
 
 def _initialise(encoder: ViT) -> None:

@@ -29,6 +29,7 @@ from dfqsam.sam.reference.settings import Settings
 from dfqsam.sam.reference.step import loss_of
 from dfqsam.sam.reference.teacher import Teacher
 
+VIT = "image_encoder.blocks.0.norm1.weight"  # which a TinyViT has not
 DESCRIPTION = "Trains a compact ViT SAM; a run that was stopped goes on."
 
 
@@ -59,8 +60,10 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     found = keep.resume(folder, settings)
     learner = Learner(Sizes(settings.width, settings.depth), settings.seed)
-    if start is not None:
-        learner.start_from(start)
+    if start is not None and not learner.start_from(start) and VIT in start:
+        print(
+            "The encoder to start with has other sizes and is left out; --width and --depth set ours.", file=sys.stderr
+        )
     with computing_on([learner, *([teacher] if teacher is not None else [])]) as device:
         run, own = Run.begun(learner, settings.lr, found), bank.to(device)
         chances = own.chances()

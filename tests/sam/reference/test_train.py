@@ -12,6 +12,7 @@ from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import encoder_parity
 from dfqsam.export.trace import export_encoder
 from dfqsam.quant.encoder import quantize_encoder
+from dfqsam.sam.checkpoint import read_state
 from dfqsam.sam.model import load_sam
 from dfqsam.sam.reference.answers import answer, enlarged, prompt_of
 from dfqsam.sam.reference.keep import CHECKPOINT, CURVES, LOG, read_log
@@ -131,6 +132,14 @@ def test_sizes_that_do_not_fit_are_refused():
     stem = {"image_encoder.patch_embed.proj.weight": torch.zeros(200, 3, 16, 16)}
     with pytest.raises(CheckpointError, match="width 200 and 1 blocks"):
         load_sam({**stem, "image_encoder.blocks.0.norm1.bias": torch.zeros(200)})
+
+
+def test_an_encoder_of_other_sizes_is_left_out_and_that_is_said(whole, tmp_path, capsys):
+    other = published_form(Learner(Sizes(64, 1), seed=3), Learner(Sizes(64, 1), seed=3).state_dict())
+    train(tmp_path / "a", tiny_bank(), tiny_settings(1), start=other, stop_at=0)
+    assert "has other sizes and is left out" in capsys.readouterr().err
+    train(tmp_path / "b", tiny_bank(), tiny_settings(1), start=read_state(whole[1]), stop_at=0)
+    assert "left out" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
