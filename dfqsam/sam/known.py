@@ -61,7 +61,7 @@ COMPACT_VIT = KnownCheckpoint(
     15.2,
     "research use only; licences of its data in docs/compact-vit.md",
     "weights/ in dfqsam's own repository",
-    "a058ec71fa67c780c1a805760bfe5d763139ef63042798465704e418274e3bce",
+    "9379773d4d33276cf64e750e2a7a74b0da3223b9c194fec9edf093aeeec58d5b",
     fetched=True,
 )
 KNOWN = (
