@@ -1,4 +1,4 @@
-"""Volumes with masks from two packages of PyPI, as a folder to measure on: studies that the compact ViT has not learned from.
+"""Volumes with masks from two packages of PyPI, as a folder to measure on: studies that were not trained on.
 
     pip download --no-deps --no-binary :all: pyradiomics==3.0.1
     pip download --no-deps nilearn
