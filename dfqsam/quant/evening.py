@@ -8,6 +8,8 @@ queries, keys and values take all that up, and the columns of the one that reads
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from dfqsam.quant.ranges import channel_ranges
 LEAST = 1e-6  # of a channel's reach
 
 
-class Evening(nn.Module):
+class Evening(nn.Module, ABC):
     """Base: ``ratio`` and ``center``, a number for every channel of every head (heads x K, flat)."""
 
     ratio: Tensor
@@ -27,13 +29,13 @@ class Evening(nn.Module):
         self.register_buffer("ratio", ratio)
         self.register_buffer("center", center)
 
+    @abstractmethod
     def enter(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Both factors (B x heads x M x K, B x heads x K x N) as they are rounded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self, product: Tensor) -> Tensor:
         """What they give (B x heads x M x N), made up for."""
-        raise NotImplementedError
 
 
 class QueriesAndKeys(Evening):
