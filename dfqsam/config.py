@@ -139,8 +139,9 @@ class QuantConfig:
         preset (:data:`PRESETS`).
 
         The paper's: every Linear and convolution, depthwise ones with a scale a channel, both attention products,
-        post-GELU values at the bits of all others; the first and the last site at 8 bits. Bits are the
-        paper's; how attention products are rounded (``softmax``, ``evened``), how grids and biases are found (:mod:`dfqsam.quant.passes`) is ours, alike for every source of images.
+        post-GELU values at the bits of all others; the first and the last site at 8 bits. Bits are the paper's; how
+        attention products are rounded (``softmax``, ``evened``), and how grids and biases are found
+        (:mod:`dfqsam.quant.passes`), is ours, alike for every source of images.
 
         Raises:
             InputError: for an unknown name.

@@ -115,13 +115,10 @@ def build_product(site: Site, a: Tensor, b: Tensor, bits: int, config: QuantConf
     """The quantized product for samples of its two factors, as :func:`dfqsam.quant.observe.observe` takes them; softmax
     outputs get a logarithmic grid."""
     a, b = searched(a, bits), searched(b, bits)
-    if is_softmax(site.name):
-        values = Values.of(b) if config.evened else None
-        right = b if values is None else (b - values.center) / values.ratio
-        grid = search_log_grid(a, bits, SQRT2 if config.softmax == "sqrt2" else OCTAVES)
-        return QuantizedProduct(grid, search_range(right, bits), values)
-    if not config.evened:
-        return QuantizedProduct(search_range(a, bits), search_range(b, bits))
-    both = QueriesAndKeys.of(a, b)
-    keys = (b - both.center) * both.ratio
-    return QuantizedProduct(search_range(a / both.ratio, bits), search_range(keys, bits), both)
+    softmax, evening = is_softmax(site.name), None
+    if config.evened:
+        evening = Values.of(b) if softmax else QueriesAndKeys.of(a, b)
+        a, b = evening.alike(a, b)
+    octaves = SQRT2 if config.softmax == "sqrt2" else OCTAVES
+    left = search_log_grid(a, bits, octaves) if softmax else search_range(a, bits)
+    return QuantizedProduct(left, search_range(b, bits), evening)

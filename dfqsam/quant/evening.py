@@ -30,12 +30,16 @@ class Evening(nn.Module, ABC):
         self.register_buffer("center", center)
 
     @abstractmethod
+    def alike(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples of both (rows x heads K, or rows x keys of a softmax) as they are rounded."""
+
+    @abstractmethod
     def enter(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Both factors (B x heads x M x K, B x heads x K x N) as they are rounded."""
 
     @abstractmethod
     def leave(self, product: Tensor) -> Tensor:
-        """What they give (B x heads x M x N), made up for."""
+        """What they give (B x heads x M x N), made up for; of scores but for a constant of each query."""
 
 
 class QueriesAndKeys(Evening):
@@ -48,6 +52,9 @@ class QueriesAndKeys(Evening):
         reach = torch.maximum(low.abs(), high.abs()).clamp_min(LEAST)
         low, high = channel_ranges(keys)
         return cls((reach / ((high - low) / 2).clamp_min(LEAST)).sqrt(), (low + high) / 2)
+
+    def alike(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return a / self.ratio, (b - self.center) * self.ratio
 
     def enter(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         ratio, center = (x.reshape(a.shape[1], 1, a.shape[-1]) for x in (self.ratio, self.center))
@@ -65,6 +72,9 @@ class Values(Evening):
         """For a sample, rows x heads N: all channels reach equally far to both sides then."""
         low, high = channel_ranges(values)
         return cls(((high - low) / 2).clamp_min(LEAST), (low + high) / 2)
+
+    def alike(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return a, (b - self.center) / self.ratio
 
     def enter(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         ratio, center = self._shaped(b)
