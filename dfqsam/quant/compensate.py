@@ -4,6 +4,10 @@ Three steps a layer, of which held-out images choose: the weights are refitted t
 ridge, :mod:`dfqsam.quant.ridge`), then rounded so that later inputs make up for the rounding of earlier ones
 (:mod:`dfqsam.quant.gptq`), then the mean error goes into the bias. A layer for which none of this helps stays as it is.
 
+Many images serve better than many places of a few: with 48 to fit and 16 to choose by in place of 12 and 4
+(:func:`dfqsam.quant.heldout.many`), each at half as many places, the embedding error of LiteMedSAM on 37 real
+pictures fell from 0.305 to 0.275 at w4a8 and from 0.680 to 0.640 at W4A4.
+
 Weights of eight bits are left alone: they have so little to make up for that the refit follows the calibration images
 instead (LiteMedSAM, w8a8, 151 masks: agreement 96.6 and embedding error 0.124 with them refitted, 97.2 and 0.105
 without).
@@ -12,7 +16,7 @@ without).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +27,10 @@ from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.layers import CodedLayer
 from dfqsam.quant.patches import rounded_inputs
 from dfqsam.quant.ridge import ridge
+from dfqsam.quant.units import entering_unit
 from dfqsam.sam.sites import Site
 
-PLACES = 1024  # of each image that a layer is fitted and judged on
+PLACES = 512  # of each image that a layer is fitted and judged on
 PENALTIES = (1.0, 0.1, 0.01, 0.001)
 DAMPINGS = (0.1, 0.01)
 
@@ -62,26 +67,27 @@ class _Rows:
         return (self.wanted - self.inputs @ weight.mT - bias).mean(1, keepdim=True)
 
 
-@dataclass
-class _Wanted:
-    tokens: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-
 @torch.no_grad()
 def compensate(
     reference: nn.Module,
     encoder: nn.Module,
     sites: list[Site],
+    units: Sequence[str],
     batches: Sequence[Tensor],
     fit: int,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Compensation]:
     """Chooses the weights of the layers of ``encoder`` that have fewer than eight bits anew, in place.
 
+    Images are computed one at a time, and again from the start of a unit for each of its layers: memory holds what
+    enters one unit for all images, so that there can be many.
+
     Args:
         reference: the encoder in full precision, whose outputs are wanted.
         encoder: quantized, as :func:`dfqsam.quant.encoder.quantize_encoder` leaves it.
-        sites: of this encoder.
+        sites: of both, in the order of execution.
+        units: names of parts of both that images pass one after the other; layers of none of them come before the
+            first.
         batches: normalised images, each 1 x 3 x S x S; the first ``fit`` are fitted on, the others choose.
         advance: called after every layer.
 
@@ -91,43 +97,33 @@ def compensate(
     if not 1 <= fit < len(batches):
         raise InputError(f"Compensation got {len(batches)} images, {fit} of them to fit; give at least one of each.")
     layers = {name: layer for name, layer in quantized_layers(encoder).items() if layer.weight_bits < WHOLE}
-    if not layers:
-        return {}
-    streams = {site.name: site.stream for site in sites if site.stream is not None and site.name in layers}
-    wanted = _outputs(reference, list(layers), streams, batches)
+    todo = [site for site in sites if site.name in layers]
+    inside = {site.name: unit for site in todo for unit in units if site.name.startswith(f"{unit}.")}
     report: dict[str, Compensation] = {}
-    passing: dict[str, Tensor] = {}
-
-    def follow(name: str, layer: CodedLayer) -> torch.utils.hooks.RemovableHandle:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            tokens = wanted.pop(name).tokens
-            stream = passing.pop(streams[name]) if name in streams else None
+    true, ours = list(batches), list(batches)
+    for number, unit in enumerate(("", *units)):
+        plain, part = reference.get_submodule(unit), encoder.get_submodule(unit)
+        own = [site for site in todo if inside.get(site.name, "") == unit]
+        wanted = _outputs(plain, unit, own, true)
+        for site in own:
+            layer = layers[site.name]
             rows, outputs = [], []
-            for i, x in enumerate(inputs[0]):
-                places, true = tokens[i]
-                rows.append(rounded_inputs(layer, x[None], places))
-                true = true if stream is None else true - stream[i].flatten(0, -2)[places]
-                outputs.append(true.unflatten(1, (len(layer.origin), -1)).transpose(0, 1))
+            for x, (places, output) in zip(ours, wanted.pop(site.name), strict=True):
+                entering, stream = _reach(part, unit, site, x)
+                rows.append(rounded_inputs(layer, entering, places))
+                missing = output if stream is None else output - stream.flatten(0, -2)[places]
+                outputs.append(missing.unflatten(1, (len(layer.origin), -1)).transpose(0, 1))
             fitted = _Rows(torch.cat(rows[:fit], 1), torch.cat(outputs[:fit], 1))
             held = _Rows(torch.cat(rows[fit:], 1), torch.cat(outputs[fit:], 1))
-            report[name] = _choose(layer, fitted, held)
+            report[site.name] = _choose(layer, fitted, held)
             advance()
-
-        return layer.register_forward_pre_hook(hook)
-
-    def remember(stream: str) -> torch.utils.hooks.RemovableHandle:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            passing[stream] = inputs[0]
-
-        return encoder.get_submodule(stream).register_forward_pre_hook(hook)
-
-    hooks = [remember(stream) for stream in streams.values()]
-    hooks += [follow(name, layer) for name, layer in layers.items()]
-    try:
-        encoder(torch.cat(list(batches)))
-    finally:
-        for handle in hooks:
-            handle.remove()
+        if len(report) == len(todo):
+            break
+        for i, x in enumerate(batches):  # one by one, so that what entered this unit makes room
+            if unit:
+                true[i], ours[i] = plain(true[i]), part(ours[i])
+            else:
+                true[i], ours[i] = (entering_unit(root, units[number], x) for root in (reference, encoder))
     return report
 
 
@@ -169,37 +165,58 @@ def _choose(layer: CodedLayer, fitted: _Rows, held: _Rows) -> Compensation:
     return Compensation(before, after, penalty, damping)
 
 
+def _within(unit: str, name: str) -> str:
+    """``name`` as seen from the module ``unit``."""
+    return name.removeprefix(unit).removeprefix(".")
+
+
 def _outputs(
-    encoder: nn.Module, names: list[str], streams: dict[str, str], batches: Sequence[Tensor]
-) -> dict[str, _Wanted]:
-    """For every module and image, places of its output drawn at random (P), and what is there (P x N); where it writes
-    to a residual stream, what is in the stream afterwards."""
-    found = {name: _Wanted() for name in names}
+    part: nn.Module, unit: str, sites: list[Site], inputs: Sequence[Tensor]
+) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """For every site of ``part`` (called ``unit`` in the encoder) and every input, places of its output drawn at random
+    (P), and what is there (P x N); where it writes to a residual stream, what is in the stream afterwards."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {site.name: [] for site in sites}
+    if not sites:
+        return found
     passing: dict[str, Tensor] = {}
     image = 0
 
-    def follow(name: str) -> torch.utils.hooks.RemovableHandle:
+    def follow(site: Site) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             flat = output.flatten(0, -2)
             places = torch.randperm(len(flat), generator=torch.Generator().manual_seed(image))[:PLACES]
             value = flat[places]
-            if name in streams:
-                value = value + passing.pop(streams[name]).flatten(0, -2)[places]
-            found[name].tokens.append((places, value))
+            if site.stream is not None:
+                value = value + passing[site.stream].flatten(0, -2)[places]
+            found[site.name].append((places, value))
 
-        return encoder.get_submodule(name).register_forward_hook(hook)
+        return part.get_submodule(_within(unit, site.name)).register_forward_hook(hook)
 
     def remember(stream: str) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             passing[stream] = inputs[0]
 
-        return encoder.get_submodule(stream).register_forward_pre_hook(hook)
+        return part.get_submodule(_within(unit, stream)).register_forward_pre_hook(hook)
 
-    hooks = [remember(stream) for stream in streams.values()] + [follow(name) for name in names]
+    hooks = [remember(site.stream) for site in sites if site.stream is not None] + [follow(site) for site in sites]
     try:
-        for image, batch in enumerate(batches):  # noqa: B007  (the hooks read it)
-            encoder(batch)
+        for image, x in enumerate(inputs):  # noqa: B007  (the hooks read it)
+            part(x)
     finally:
         for handle in hooks:
             handle.remove()
     return found
+
+
+def _reach(part: nn.Module, unit: str, site: Site, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What enters ``site`` when ``part`` (called ``unit`` in the encoder) gets ``x``, and what is in the residual
+    stream that it writes to, if it does."""
+    seen: list[Tensor] = []
+    if site.stream is None:
+        return entering_unit(part, _within(unit, site.name), x), None
+    stream = part.get_submodule(_within(unit, site.stream))
+    handle = stream.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        return entering_unit(part, _within(unit, site.name), x), seen[0]
+    finally:
+        handle.remove()

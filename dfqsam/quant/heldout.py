@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
-IMAGES = 16  # at 256 px; larger inputs take fewer, so that memory stays bounded
+from dfqsam.quant.variety import Endless
+
+# At 256 px; larger inputs take fewer, so that memory stays bounded.
+IMAGES = 16  # for passes that compute all of them at once
+MANY = 64  # for those that take one after the other
+
+
+def _fitting(most: int, batches: Sequence[Tensor]) -> int:
+    """How many images of the size of ``batches`` take as much room and time as ``most`` of 256 px, at least two."""
+    return max(2, min(most, most * 256**2 // batches[0].shape[-1] ** 2))
 
 
 def few(batches: Sequence[Tensor]) -> tuple[list[Tensor], int]:
@@ -15,5 +25,34 @@ def few(batches: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     """
     if len(batches) < 2:
         return list(batches), 0
-    count = max(2, min(IMAGES, len(batches), IMAGES * 256**2 // batches[0].shape[-1] ** 2))
+    count = min(len(batches), _fitting(IMAGES, batches))
     return list(batches[:count]), count - max(1, count // 4)
+
+
+def many(
+    batches: Sequence[Tensor],
+    pictures: Sequence[Tensor] = (),
+    normalise: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[list[Tensor], int]:
+    """As :func:`few`, more images: those that there are and, where their ``pictures`` are given, as many again drawn
+    from these (:class:`dfqsam.quant.variety.Endless`). None that is held out was made of a picture that is fitted on.
+
+    Args:
+        pictures: what ``batches`` were made of, one each, 3 x h x w in [0, 1].
+        normalise: from 1 x 3 x h x w in [0, 1] to 1 x 3 x S x S.
+    """
+    if len(batches) < 2:
+        return list(batches), 0
+    count = min(2 * len(batches), _fitting(MANY, batches))
+    own = min(len(batches), count)
+    judges = max(1, own // 4)
+    fit, held = list(batches[: own - judges]), list(batches[own - judges : own])
+    if normalise is not None and len(pictures) >= own:
+        generator = torch.Generator().manual_seed(0)
+        further = count - own
+        share = further // 4
+        if further - share:
+            fit += Endless(pictures[: own - judges], normalise)(further - share, generator).split(1)
+        if share:
+            held += Endless(pictures[own - judges : own], normalise)(share, generator).split(1)
+    return [*fit, *held], len(fit)

@@ -18,7 +18,7 @@ from dfqsam.quant.correction import correct_biases
 from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.grid import WHOLE
-from dfqsam.quant.heldout import few
+from dfqsam.quant.heldout import few, many
 from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
@@ -134,10 +134,10 @@ def refine_filters(work: Work, advance: Callable[[], object]) -> int:
 @torch.no_grad()
 def compensate_weights(work: Work, advance: Callable[[], object]) -> int:
     """Weights refitted and rounded for the inputs as they are: :mod:`dfqsam.quant.compensate`."""
-    images, fit = few(work.batches)
+    images, fit = many(work.batches, work.pictures, work.normalise)
     if not fit:
         return 0
-    report = compensate(work.reference, work.encoder, work.sites, images, fit, advance)
+    report = compensate(work.reference, work.encoder, work.sites, work.units, images, fit, advance)
     return sum(entry.damping is not None for entry in report.values())
 
 

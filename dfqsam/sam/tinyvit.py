@@ -65,7 +65,7 @@ class MBConv(nn.Module):
         return [
             site_of(f"{prefix}.conv1", self.conv1, "residual"),
             site_of(f"{prefix}.conv2", self.conv2, "gelu"),
-            site_of(f"{prefix}.conv3", self.conv3, "gelu"),
+            site_of(f"{prefix}.conv3", self.conv3, "gelu", stream=prefix),
         ]
 
 

@@ -6,10 +6,11 @@ from torch import nn
 
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError
+from dfqsam.quant import heldout
 from dfqsam.quant.compensate import compensate
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.grid import affine, weight_scales
-from dfqsam.quant.heldout import few
+from dfqsam.quant.heldout import few, many
 from dfqsam.quant.layers import QuantizedLinear, require_on_grid
 from dfqsam.sam.sites import Site
 from dfqsam.sam.vit import ViT, ViTConfig
@@ -39,12 +40,23 @@ def test_embeddings_of_other_pictures_come_closer_and_weights_stay_on_their_grid
     quantize_encoder(encoder, encoder.sites(), [images], 1, QuantConfig.of(profile))
     others = shapes(4, 64, 100) - 0.5
     before = error(reference, encoder, others)
-    report = compensate(reference, encoder, encoder.sites(), list(images[:, None]), 6)
+    report = compensate(reference, encoder, encoder.sites(), encoder.units(), list(images[:, None]), 6)
     assert error(reference, encoder, others) < 0.9 * before
     require_on_grid(encoder)
     assert set(report) == {name for name, layer in quantized_layers(encoder).items() if layer.weight_bits < 8}
     assert all(entry.after <= entry.before for entry in report.values())
     assert any(entry.damping is not None for entry in report.values())
+
+
+@pytest.mark.parametrize("make", [tiny_encoder, tiny_vit])
+def test_an_encoder_taken_apart_gets_the_weights_that_it_gets_as_a_whole(make):
+    reference, images = make(), list((shapes(4, 64, 0) - 0.5)[:, None])
+    reports = []
+    for units in (reference.units(), ()):
+        encoder = copy.deepcopy(reference)
+        quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of("W6A6"))
+        reports.append(compensate(reference, encoder, encoder.sites(), units, images, 3))
+    assert reports[0] == reports[1]
 
 
 class Stream(nn.Module):
@@ -70,7 +82,7 @@ def test_a_layer_that_writes_to_a_stream_makes_up_for_what_is_wrong_in_it():
             made = QuantizedLinear.of(linear, weight_scales(linear.weight, bits, pairs=True), grid, bits)
             setattr(encoder, name, made)
         sites = [Site("first", "linear", "residual"), Site("second", "linear", "residual", stream=stream)]
-        compensate(reference, encoder, sites, list(images), 6)
+        compensate(reference, encoder, sites, (), list(images), 6)
         errors[stream] = error(reference, encoder, torch.rand(1, 500, 6))
     # What two bits get wrong follows from what they give, so that the second layer can undo it.
     assert errors["branch"] < 0.5 * errors[None]
@@ -80,7 +92,7 @@ def test_it_asks_for_images_to_fit_on_and_to_choose_by():
     encoder = tiny_encoder()
     for fit in (0, 2):
         with pytest.raises(InputError, match="at least one of each"):
-            compensate(encoder, encoder, [], list(shapes(2, 64, 0)[:, None]), fit)
+            compensate(encoder, encoder, [], (), list(shapes(2, 64, 0)[:, None]), fit)
 
 
 def test_a_quarter_of_a_few_images_is_held_out():
@@ -91,3 +103,34 @@ def test_a_quarter_of_a_few_images_is_held_out():
     assert few(images[:1]) == (images[:1], 0)
     chosen, fit = few([torch.zeros(1, 3, 1024, 1).expand(1, 3, 1024, 1024)] * 40)
     assert (len(chosen), fit) == (2, 1)
+
+
+def test_many_images_are_those_there_are_and_more_of_their_pictures(monkeypatch):
+    asked = []
+
+    class Draws:
+        def __init__(self, pictures, normalise):
+            self.pictures, self.normalise = pictures, normalise
+
+        def __call__(self, count, _generator):
+            asked.append(([int(x[0, 0, 0]) for x in self.pictures], count))
+            return self.normalise(self.pictures[0][None]).expand(count, -1, -1, -1)
+
+    monkeypatch.setattr(heldout, "Endless", Draws)
+    pictures = [torch.full((3, 8, 8), float(i)) for i in range(8)]
+    batches = [picture[None] + 100 for picture in pictures]
+    images, fit = many(batches, pictures, lambda x: x + 1000)
+    assert (len(images), fit) == (16, 12)
+    assert asked == [([0, 1, 2, 3, 4, 5], 6), ([6, 7], 2)]
+    values = [int(image[0, 0, 0, 0]) for image in images]
+    assert values == [100, 101, 102, 103, 104, 105, *[1000] * 6, 106, 107, 1006, 1006]
+    assert len(many(batches * 5, pictures * 5, lambda x: x)[0]) == 64
+
+
+def test_without_pictures_many_images_are_those_there_are():
+    images = [torch.zeros(1, 3, 8, 8)] * 9
+    chosen, fit = many(images)
+    assert (len(chosen), fit) == (9, 7)
+    assert many(images[:1], [images[0][0]], lambda x: x) == (images[:1], 0)
+    chosen, fit = many([torch.zeros(1, 3, 1024, 1).expand(1, 3, 1024, 1024)] * 40)
+    assert (len(chosen), fit) == (4, 3)

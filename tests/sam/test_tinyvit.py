@@ -2,6 +2,7 @@ import torch
 
 from dfqsam.sam.tinyvit import TinyViTConfig, bias_table, fold_batch_norm
 from dfqsam.sam.windows import partition, unpartition
+from tests.small import tiny_encoder
 
 
 def test_partition_comes_back_and_pads_with_the_vector():
@@ -38,3 +39,31 @@ def test_folded_batch_norm_equals_convolution_then_norm():
 
 def test_defaults_are_litemedsam():
     assert TinyViTConfig().image_size == 256
+
+
+def test_what_a_site_writes_to_a_stream_is_added_to_what_the_site_names():
+    encoder, seen = tiny_encoder(), {}
+    sites = [site for site in encoder.sites() if site.stream is not None]
+    assert [site.name for site in sites if "conv3" in site.name] == ["layers.0.blocks.0.conv3"]
+
+    def keep(name, pick):
+        def hook(_module, inputs, output):
+            seen[name] = pick(inputs, output)
+
+        return hook
+
+    hooks = []
+    for site in sites:
+        hooks.append(encoder.get_submodule(site.name).register_forward_hook(keep(site.name, lambda _i, o: o)))
+        hooks.append(encoder.get_submodule(site.stream).register_forward_hook(keep(site.stream, lambda i, _o: i[0])))
+    blocks = [name for name in encoder.units() if ".blocks." in name]
+    hooks += [encoder.get_submodule(name).register_forward_hook(keep(f"{name}!", lambda _i, o: o)) for name in blocks]
+    encoder(torch.randn(1, 3, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    for name in blocks:
+        block = encoder.get_submodule(name)
+        last = next(site for site in reversed(sites) if site.name.startswith(name))
+        total = seen[last.stream] + seen[last.name]
+        expected = torch.nn.functional.gelu(total) if hasattr(block, "conv3") else total
+        torch.testing.assert_close(expected, seen[f"{name}!"])
