@@ -8,14 +8,14 @@ Many images serve better than many places of a few: with 48 to fit and 16 to cho
 (:func:`dfqsam.quant.heldout.many`), each at half as many places, the embedding error of LiteMedSAM at w4a8 on 37 real
 pictures fell from 0.305 to 0.275.
 
-Weights of eight bits are left alone: they have so little to make up for that the refit follows the calibration images
-instead (LiteMedSAM, w8a8, 151 masks: agreement 96.6 and embedding error 0.124 with them refitted, 97.2 and 0.105
-without).
+Weights of eight bits are left alone where none of fewer come before: they have so little to make up for that the refit
+follows the calibration images instead (LiteMedSAM, w8a8, 151 masks: agreement 96.6 and embedding error 0.124 with them
+refitted, 97.2 and 0.105 without).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,14 @@ class _Rows:
         return (self.wanted - self.inputs @ weight.mT - bias).mean(1, keepdim=True)
 
 
+def compensable(layers: Mapping[str, CodedLayer], sites: list[Site]) -> list[Site]:
+    """The ``sites`` (in the order of execution) of the first of the ``layers`` (by name) whose weights have fewer than
+    eight bits, and of all layers behind it."""
+    found = [site for site in sites if site.name in layers]
+    narrow = (i for i, site in enumerate(found) if layers[site.name].weight_bits < WHOLE)
+    return found[next(narrow, len(found)) :]
+
+
 @torch.no_grad()
 def compensate(
     reference: nn.Module,
@@ -77,7 +85,7 @@ def compensate(
     fit: int,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Compensation]:
-    """Chooses the weights of the layers of ``encoder`` that have fewer than eight bits anew, in place.
+    """Chooses the weights of the layers of ``encoder`` anew (:func:`compensable`), in place.
 
     Images are computed one at a time, and again from the start of a unit for each of its layers: memory holds what
     enters one unit for all images, so that there can be many.
@@ -96,8 +104,8 @@ def compensate(
     """
     if not 1 <= fit < len(batches):
         raise InputError(f"Compensation got {len(batches)} images, {fit} of them to fit; give at least one of each.")
-    layers = {name: layer for name, layer in quantized_layers(encoder).items() if layer.weight_bits < WHOLE}
-    todo = [site for site in sites if site.name in layers]
+    layers = quantized_layers(encoder)
+    todo = compensable(layers, sites)
     inside = {site.name: unit for site in todo for unit in units if site.name.startswith(f"{unit}.")}
     report: dict[str, Compensation] = {}
     true, ours = list(batches), list(batches)
@@ -160,6 +168,7 @@ def _choose(layer: CodedLayer, fitted: _Rows, held: _Rows) -> Compensation:
         return Compensation(before, after, None, None)
     codes, scale, shift, damping = chosen
     layer.set_weights(codes, scale)
+    layer.origin = best
     if bool(shift.any()):
         layer.add_bias(shift.flatten())
     return Compensation(before, after, penalty, damping)

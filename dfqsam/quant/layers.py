@@ -23,7 +23,8 @@ class CodedLayer(nn.Module, ABC):
         codes, scale: of the weights, as the kind lays them out.
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
         weight_bits: 2 to 8.
-        origin: G x N/G x K, the weights in full precision that the codes stand for: groups, outputs and inputs of each.
+        origin: G x N/G x K, the weights that the codes stand for, before they were rounded: groups, outputs and inputs
+            of each.
             No part of what is saved or exported.
     """
 
@@ -110,6 +111,7 @@ class QuantizedLayer(CodedLayer):
     def fitted(self, weight: Tensor, moment: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:
         """See :meth:`CodedLayer.fitted`; the scale of each output (G x N) is chosen with the codes."""
         codes, scale = gptq_with_scales(weight, moment, self.weight_bits, damping, isinstance(self, QuantizedLinear))
+        codes = self.safe(codes) if self.weight_bits == WHOLE else codes
         return codes, scale, codes * scale[..., None]
 
     def set_weights(self, codes: Tensor, scale: Tensor) -> None:

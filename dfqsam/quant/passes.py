@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from dfqsam.config import PASSES
 from dfqsam.progress import stage
-from dfqsam.quant.compensate import compensate
+from dfqsam.quant.compensate import compensable, compensate
 from dfqsam.quant.correction import correct_biases
 from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.grid import WHOLE
 from dfqsam.quant.heldout import few, many
 from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
@@ -205,7 +204,7 @@ def _layers(work: Work) -> int:
 
 
 def _compensable(work: Work) -> int:
-    return sum(layer.weight_bits < WHOLE for layer in quantized_layers(work.encoder).values())
+    return len(compensable(quantized_layers(work.encoder), work.sites))
 
 
 _PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {

@@ -39,7 +39,6 @@ class Lesson(Learning):
     Attributes:
         scales: learning rate of the logarithms of weight scales.
         floats: learning rate of what is not quantized (norms, float kernels), in units of its root mean square.
-        pull: how near to being turned over codes start, see :func:`dfqsam.quant.learn.steps.latent_codes`.
         together: images that are computed at once; a batch of more is accumulated.
         warm: share of the steps in which the rates rise from 0.
         spatial, channel, features, embedding, masks: weights of the terms.
@@ -56,7 +55,6 @@ class Lesson(Learning):
     checks: int = 6
     scales: float = 2e-4
     floats: float = 2e-4
-    pull: float = 0.0
     together: int = 1
     warm: float = 0.05
     spatial: float = 0.1
@@ -113,7 +111,7 @@ def distill(
     largest, taken, curve = 0.0, 0, []
     kept = list(encoder.parameters())
     wanted, done = [p.requires_grad for p in kept], False
-    with learning(encoder, pull=lesson.pull) as learned, torch.enable_grad(), Taps(encoder, stages) as taps:
+    with learning(encoder) as learned, torch.enable_grad(), Taps(encoder, stages) as taps:
         school = _School(reference, encoder, stages, prompter, lesson, taps)
         floats = [p for p in kept if p.is_floating_point()]
         begin = state_of(floats)

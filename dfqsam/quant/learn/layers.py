@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 from dfqsam.quant.grid import WHOLE, Affine
 from dfqsam.quant.layers import QuantizedConv, QuantizedLayer, replace
-from dfqsam.quant.learn.steps import dropped, hard_codes, interval, latent_codes, log_straight, round_to_step
+from dfqsam.quant.learn.steps import dropped, hard_codes, interval, leaning, log_straight, round_to_step
 from dfqsam.quant.logarithmic import Logarithmic
 from dfqsam.quant.product import QuantizedProduct
-
-PULL = 0.45  # how near to being turned over a weight may start
 
 
 class LearnedLayer(nn.Module):
@@ -35,14 +33,14 @@ class LearnedLayer(nn.Module):
         drop: share of the activations that stay unrounded, for as long as the layer is in training mode.
     """
 
-    def __init__(self, layer: QuantizedLayer, drop: float = 0.0, pull: float = PULL) -> None:
+    def __init__(self, layer: QuantizedLayer, drop: float = 0.0) -> None:
         super().__init__()
         self.layer, self.drop, self.soft = layer, drop, False
         scale = layer.scale.reshape(*layer.origin.shape[:2], 1)
         origin = layer.origin.to(scale.device)
         codes = (layer.weights() / scale).round()
         self.lower = interval(codes, origin, scale, layer.weight_bits)
-        self.latent = nn.Parameter(latent_codes(origin, codes, scale, pull))
+        self.latent = nn.Parameter(codes.clone())
         self.widening = nn.Parameter(torch.zeros((), device=scale.device))
         self.stretch = nn.Parameter(torch.zeros_like(scale))
         self.shift = nn.Parameter(torch.zeros_like(layer.scale))
@@ -87,6 +85,24 @@ class LearnedLayer(nn.Module):
     def project(self) -> None:
         """Brings latent codes that a step has moved too far back between their two integers."""
         self.latent.copy_(torch.minimum(torch.maximum(self.latent, self.lower), self.lower + 1))
+
+    @torch.no_grad()
+    def lean(self) -> None:
+        """Moves the latent codes towards the weights that they stand for; :meth:`straighten` takes that back."""
+        scale = self.layer.scale.reshape(self.stretch.shape)
+        self.latent.copy_(leaning(self.latent, self.layer.origin.to(scale.device), scale))
+
+    @torch.no_grad()
+    def straighten(self) -> None:
+        """Makes integers of the latent codes."""
+        self.latent.copy_(hard_codes(self.latent, self.layer.weight_bits))
+
+    @torch.no_grad()
+    def fix(self) -> None:
+        """Makes integers of the codes and learns the rest only."""
+        self.straighten()
+        self.latent.requires_grad_(False)
+        self.soft = False
 
     @torch.no_grad()
     def harden(self) -> QuantizedLayer:
@@ -135,13 +151,12 @@ def _float32(value: float) -> float:
 
 
 @contextmanager
-def learning(root: nn.Module, drop: float = 0.0, pull: float = PULL) -> Iterator[dict[str, Learned]]:
+def learning(root: nn.Module, drop: float = 0.0) -> Iterator[dict[str, Learned]]:
     """Puts learned stand-ins in the place of all quantized modules of ``root`` for as long as the block runs, and at
     its end the quantized ones back, with what was learned; as they were when the block fails.
 
     Args:
         drop: see :class:`LearnedLayer`.
-        pull: how near to being turned over weights start, see :func:`dfqsam.quant.learn.steps.latent_codes`.
     """
     device = next((tensor.device for tensor in (*root.parameters(), *root.buffers())), None)
     kinds = (QuantizedLayer, QuantizedProduct)
@@ -149,7 +164,7 @@ def learning(root: nn.Module, drop: float = 0.0, pull: float = PULL) -> Iterator
     made: dict[str, Learned] = {}
     for name, module in found.items():
         layer = isinstance(module, QuantizedLayer)
-        made[name] = LearnedLayer(module, drop, pull) if layer else LearnedProduct(module, device)
+        made[name] = LearnedLayer(module, drop) if layer else LearnedProduct(module, device)
         replace(root, name, made[name])
     try:
         yield made

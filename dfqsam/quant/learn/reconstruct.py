@@ -3,9 +3,13 @@
 Blocks are taken in the order of execution, each fed with what the finished ones before it give, so that it can make up
 for their errors. Sources: AdaRound (Nagel et al., ICML 2020), BRECQ (Li et al., ICLR 2021), QDrop (Wei et al., ICLR
 2022). A code moves between two neighbouring integers and is driven to one of them; projection onto that interval stands
-in for AdaRound's rectified sigmoid. (Integers from the first step on, with gradients passed straight through, do harm
-here: codes that came of compensation depend on each other, and many turn over at once.) What is judged, on images that
-were kept out of the fit, is the hardened block.
+in for AdaRound's rectified sigmoid. After half of the steps codes are integers and stay, and steps and biases are
+fitted to them. What is judged, on images that were kept out of the fit, is the hardened block.
+
+Codes start near the weights that they stand for where that is better than the integers. It is not where they came of
+compensation and depend on each other: moved towards their weights, each by itself, they made the error of a block of
+LiteMedSAM (w4a8) 0.0090 in place of 0.0052, and what was fitted to that never served the integers (0.0076). With
+integers from the first step on and gradients passed straight through none turned over before many did at once.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from dfqsam.quant.learn.steps import dropped, undecided
 from dfqsam.quant.units import entering_unit
 from dfqsam.sam.prompter import Prompter
 
-WARM = 0.2  # share of the steps before codes are driven to decide
+WARM = 0.2  # share of the steps with soft codes before these are driven to decide
 JUDGED = 4  # parts of each held-out image that judge, where parts are taken
 
 
@@ -35,7 +39,8 @@ class Fit(Learning):
 
     Attributes:
         drop: QDrop's share of unrounded activations while fitting.
-        decide: weight of AdaRound's regulariser, after a fifth of the steps, relative to the error at the start.
+        soft: share of the steps in which codes move; then they are fixed, and nothing is dropped any more.
+        decide: weight of AdaRound's regulariser, after a fifth of these, relative to the error at the start.
         prompts: random prompts an image in the prompt-aware term.
         prompt_weight: of that term beside the block's own error.
     """
@@ -46,6 +51,7 @@ class Fit(Learning):
     ranges: float = 2e-3
     biases: float = 2e-3
     drop: float = 0.5
+    soft: float = 0.5
     decide: float = 0.1
     prompts: int = 2
     prompt_weight: float = 0.1
@@ -179,21 +185,30 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
         layers = [module for module in learned.values() if isinstance(module, LearnedLayer)]
         before = least = task.error(unit.eval())
         best, price = state_of(parameters), 0.0
-        for taken in range(1, settings.steps + 1):
-            unit.train()
+        for layer in layers:
+            layer.soft = True
+            layer.lean()
+        if task.error(unit) >= before:
             for layer in layers:
-                layer.soft = True
+                layer.straighten()
+        moving = round(settings.soft * settings.steps)
+        for taken in range(1, settings.steps + 1):
+            soft = taken <= moving
+            if taken == moving + 1:
+                for layer in layers:
+                    layer.fix()
+            unit.train(soft)
             for i in torch.randint(task.fit, (settings.batch,), generator=generator).tolist():
                 ours, true, wanted = task.sample(i, generator)
-                output = unit(dropped(ours, true, settings.drop))
+                output = unit(dropped(ours, true, settings.drop) if soft else ours)
                 loss = (output - wanted).square().mean() / spread
                 price = price or float(loss.detach())
                 if task.prompter is not None:
                     term = task.prompt_term(output, wanted, settings.prompts, generator)
                     loss = loss + settings.prompt_weight * term
                 (loss / settings.batch).backward()
-            progress = (taken / settings.steps - WARM) / (1 - WARM)
-            if progress > 0 and settings.decide and layers:
+            progress = (taken / max(moving, 1) - WARM) / (1 - WARM)
+            if soft and progress > 0 and settings.decide and layers:
                 sharpness = 2 + 18 * (1 - progress)
                 unsure = [undecided(layer.latent - layer.lower, sharpness) for layer in layers]
                 (settings.decide * price * torch.stack(unsure).mean()).backward()
@@ -203,14 +218,23 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
             if taken % max(1, settings.steps // settings.checks) == 0:
-                for layer in layers:
-                    layer.soft = False
-                now = task.error(unit.eval())
+                now = _hard_error(unit.eval(), task, layers)
                 if now < least:
                     least, best = now, state_of(parameters)
         unit.eval()
         restore(parameters, best)
     return Reconstruction(before, least)
+
+
+def _hard_error(unit: nn.Module, task: _Task, layers: list[LearnedLayer]) -> float:
+    """The error with codes as integers, whatever they are while they are fitted."""
+    states = [layer.soft for layer in layers]
+    for layer in layers:
+        layer.soft = False
+    error = task.error(unit)
+    for layer, state in zip(layers, states, strict=True):
+        layer.soft = state
+    return error
 
 
 def _tail(neck: nn.Module, is_neck: bool, output: Tensor) -> Callable[[Tensor], Tensor] | None:

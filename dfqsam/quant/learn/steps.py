@@ -14,6 +14,8 @@ from torch import Tensor
 from dfqsam.quant.grid import Affine, code_limits
 from dfqsam.quant.logarithmic import Logarithmic, fake_quantize_log
 
+LEAN = 0.45
+
 
 class _RoundToStep(torch.autograd.Function):
     """x on the grid (step, zero point, bits), rounded half to even as the deployed graph does."""
@@ -60,27 +62,29 @@ def dropped(rounded: Tensor, x: Tensor, share: float) -> Tensor:
 
 def interval(codes: Tensor, origin: Tensor, scale: Tensor, bits: int) -> Tensor:
     """The lower of the two neighbouring codes that a weight may end at: its own, and the next one in the direction of
-    the weight that it stands for. Arguments as those of :func:`latent_codes`."""
+    the weight that it stands for.
+
+    Args:
+        codes, origin: … x K.
+        scale: of the codes, not 0.
+
+    Returns:
+        … x K.
+    """
     low, high = code_limits(bits)
     return torch.where(origin / scale > codes, codes, codes - 1).clamp(low, high - 1)
+
+
+def leaning(codes: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
+    """The codes moved towards the weights that they stand for, but not so far that they would round to others: where
+    codes were rounded each by itself, nearly the weights. Arguments as those of :func:`interval`."""
+    return codes + (origin / scale - codes).clamp(-LEAN, LEAN)
 
 
 def undecided(share: Tensor, sharpness: float) -> Tensor:
     """AdaRound's regulariser (section 3.3): the mean of 1 - |2 h - 1|^sharpness over shares h of the way from the lower
     to the upper code, 0 where all weights have arrived. A large sharpness lets all but the ends alone."""
     return (1 - (2 * share - 1).abs().pow(sharpness)).mean()
-
-
-def latent_codes(origin: Tensor, codes: Tensor, scale: Tensor, pull: float) -> Tensor:
-    """Where learning starts from: the codes, moved towards the weights that they stand for by up to ``pull`` < 0.5.
-
-    A weight whose neighbour would have served nearly as well is then turned over sooner than one in the middle.
-
-    Args:
-        origin, codes: … x K.
-        scale: … x 1.
-    """
-    return codes + (origin / scale - codes).clamp(-pull, pull)
 
 
 def hard_codes(latent: Tensor, bits: int) -> Tensor:

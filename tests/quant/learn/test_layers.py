@@ -64,6 +64,19 @@ def test_what_was_learned_is_written_down_and_stays_on_the_grid(quantized):
             assert not torch.equal(layer.codes, was.codes)
 
 
+def test_fixed_codes_are_integers_and_learn_no_more(quantized):
+    encoder = copy.deepcopy(quantized[0])
+    name, layer = next((n, m) for n, m in encoder.named_modules() if isinstance(m, QuantizedLayer))
+    learned = LearnedLayer(layer)
+    learned.soft = True
+    with torch.no_grad():
+        learned.latent += 0.3
+    learned.fix()
+    assert not learned.soft
+    assert not learned.latent.requires_grad
+    assert torch.equal(learned.latent, layer.rows().float()), name
+
+
 def test_a_failure_leaves_everything_as_it_was(quantized):
     encoder = copy.deepcopy(quantized[0])
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfqsam.quant.grid import Affine, fake_quantize
-from dfqsam.quant.learn.steps import dropped, hard_codes, latent_codes, log_straight, round_straight, round_to_step
+from dfqsam.quant.learn.steps import dropped, hard_codes, interval, leaning, log_straight, round_straight, round_to_step
 from dfqsam.quant.logarithmic import Logarithmic, fake_quantize_log
 
 
@@ -40,16 +40,25 @@ def test_gradients_pass_straight_through_rounding():
     assert torch.equal(log_straight(x.detach(), grid), fake_quantize_log(x.detach(), grid))
 
 
+def test_a_code_may_become_its_neighbour_towards_its_weight():
+    codes, origin = torch.tensor([[3.0, 3.0, -8.0, 7.0]]), torch.tensor([[1.7, 1.2, -4.5, 9.0]])
+    assert interval(codes, origin, torch.tensor([[0.5]]), 4).tolist() == [[3.0, 2.0, -8.0, 6.0]]
+    # A grid that is turned round: 1.7 is the code -3.4.
+    assert interval(-codes[:, :2], origin[:, :2], torch.tensor([[-0.5]]), 4).tolist() == [[-4.0, -3.0]]
+
+
 @given(st.integers(2, 8), st.integers(0, 2**31))
-def test_learning_starts_from_the_codes_wherever_their_weights_are(bits, seed):
+def test_codes_that_lean_towards_their_weights_stay_the_codes_that_they_are(bits, seed):
     generator = torch.Generator().manual_seed(seed)
     origin = torch.randn(3, 4, 5, generator=generator)
-    scale = origin.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
     limit = 2 ** (bits - 1) - 1
+    scale = origin.abs().amax(-1, keepdim=True) / limit
     codes = torch.randint(-limit, limit + 1, origin.shape, generator=generator).float()
-    latent = latent_codes(origin, codes, scale, 0.45)
-    assert torch.equal(hard_codes(latent, bits), codes)
-    assert float((latent - codes).abs().max()) <= 0.4501
+    leant = leaning(codes, origin, scale)
+    assert torch.equal(hard_codes(leant, bits), codes)
+    assert bool(((leant - codes) * (origin / scale - codes) >= 0).all())
+    near = (origin / scale).round()
+    assert float((leaning(near, origin, scale) * scale - origin).abs().max()) <= 0.051 * float(scale.max())
 
 
 def test_a_share_of_the_values_is_dropped():
