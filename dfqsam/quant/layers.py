@@ -24,8 +24,7 @@ class CodedLayer(nn.Module, ABC):
         bias: 1 x 1 x N float32 or None. The shape matters: behind a 1-D bias ONNX Runtime computes in float.
         weight_bits: 2 to 8.
         origin: G x N/G x K, the weights that the codes stand for, before they were rounded: groups, outputs and inputs
-            of each.
-            No part of what is saved or exported.
+            of each. No part of what is saved or exported.
     """
 
     codes: Tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 from dfqsam.quant.grid import Affine, code_limits
 from dfqsam.quant.logarithmic import Logarithmic, fake_quantize_log
 
-LEAN = 0.45
+LEAN = 0.45  # of a step; from 0.5 on a code would round to its neighbour
 
 
 class _RoundToStep(torch.autograd.Function):
