@@ -21,10 +21,11 @@ UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
 SOFTMAX = ("fitted", "sqrt2")
 # What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
-PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")
+PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases", "decoder")
 PRESETS = {
     "plain": ("ranges", "biases"),
     "fast": ("ranges", "depthwise", "weights", "biases"),
+    "taught": ("ranges", "depthwise", "weights", "biases", "decoder"),  # ten minutes more on two cores
     "best": ("ranges", "depthwise", "weights", "blocks", "biases"),
     "distilled": ("ranges", "depthwise", "weights", "distillation", "biases"),  # minutes more on a GPU, hours without
 }
@@ -80,8 +81,9 @@ class QuantConfig:
             fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, scales of
             ``depthwise`` channels judged by what the filters make of them, ``weights`` refitted and
             rounded for the inputs that they meet, ``blocks`` fitted to what they gave in full precision,
-            ``distillation`` of the whole encoder from its end, ``biases`` that take up mean errors (see
-            :mod:`dfqsam.quant.passes`). Those of a preset have its name.
+            ``distillation`` of the whole encoder from its end, ``biases`` that take up mean errors, and the mask
+            ``decoder`` taught to read the embeddings as they are (see :mod:`dfqsam.quant.passes`). Those of a preset
+            have its name.
         rows: activation values kept per site to search its range in.
     """
 
@@ -164,7 +166,7 @@ class QuantConfig:
             names = ", ".join((*PROFILES, *PAPER))
             raise InputError(f"There is no profile {profile!r}; choose one of {names}.")
         if profile == SIZE_ONLY:
-            passes = tuple(name for name in PRESETS[preset] if name in ("weights", "biases"))
+            passes = tuple(name for name in PRESETS[preset] if name in ("weights", "biases", "decoder"))
             return cls(profile, 4, None, BLOCKS[0], reparameterize=None, channel_scales=False, passes=passes)
         weight_bits, activation_bits = INTEGER[profile]
         share = 1 / 6 if profile == "w4a8" else None

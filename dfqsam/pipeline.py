@@ -51,6 +51,7 @@ from dfqsam.synth.synthetic_set import SyntheticSet
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
 FLOAT_DECODER = "8-bit weights per output channel, computed in full precision"
+TAUGHT = "; taught to read the quantized encoder's embeddings, by synthetic images alone"
 INTEGER_DECODER = "8-bit weights per output channel, 8-bit activations in the transformer"
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
 FOREIGN = "Calibration images were made from the model, a seed and a foreign segmentation network; no image was read."
@@ -270,13 +271,14 @@ def build_bundle(
     with stage("Quantizing the encoder", len(names)) as advance:
         batches = seen.batches
         quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
-    changed = mend(Work.of(reference, sam.encoder, batches, list(images.images), work), config.passes)
+    mending = Work.of(reference, sam.encoder, batches, list(images.images), sam.mask_decoder, work)
+    changed = mend(mending, config.passes)
     fold_into_values(sam.encoder)
     require_on_grid(sam.encoder)
     if config.integer_decoder:
         with stage("Quantizing the decoder", len(decoder_linears(sam.mask_decoder))) as advance:
             embeddings = [sam.encoder(batch) for batch in few(batches)[0]]
-            sam.mask_decoder = quantize_decoder(reference.prompter, embeddings, config.rows, advance=advance)
+            sam.mask_decoder = quantize_decoder(sam.prompter, embeddings, config.rows, advance=advance)
         require_on_grid(sam.mask_decoder)
     round_weights(sam.prompt_encoder)
     round_weights(sam.mask_decoder)
@@ -318,7 +320,7 @@ def build_bundle(
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
             "attention_products": decision(sam.encoder, size),
-            "decoder": INTEGER_DECODER if config.integer_decoder else FLOAT_DECODER,
+            "decoder": decoder_parts(config, bool(changed.get("decoder"))),
             "parity": parity,
         },
         calibration=calibration,
@@ -352,6 +354,11 @@ def full_precision_parts(config: QuantConfig) -> str:
     if config.block is not None:
         return ", ".join(["all activations", "convolutions other than 1x1", *parts])
     return ", ".join(["depthwise convolutions", *parts] if config.depthwise == "float" else parts)
+
+
+def decoder_parts(config: QuantConfig, taught: bool) -> str:
+    """What was done to the mask decoder, in words."""
+    return (INTEGER_DECODER if config.integer_decoder else FLOAT_DECODER) + (TAUGHT if taught else "")
 
 
 def probe(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -26,6 +26,7 @@ RUNGS: dict[str, dict[str, Any]] = {
     "blocks": {"passes": PRESETS["best"]},
     "distillation": {"passes": PRESETS["distilled"]},
     "blocks+distillation": {"passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")},
+    "decoder": {"passes": PRESETS["taught"]},
 }
 TITLES = {
     "nearest": "round to nearest",
@@ -39,6 +40,7 @@ TITLES = {
     "blocks": "+ blocks reconstructed",
     "distillation": "weights + distillation",
     "blocks+distillation": "+ both",
+    "decoder": "weights + the decoder taught to read them",
 }
 
 # Of columns that a rung changes nothing for.

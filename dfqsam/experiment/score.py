@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class Judge:
     """Full-precision masks and embeddings of a list of cases, against which encoders are scored.
 
     Dice figures are means over data sets of means over masks, without vessels and thin bleedings, about which a box
-    says nothing. The prompt encoder and mask decoder stay those of ``sam``, in full precision.
+    says nothing. The prompt encoder stays that of ``sam``, in full precision.
     """
 
     @torch.no_grad()
@@ -96,11 +97,14 @@ class Judge:
         return len(self.questions)
 
     @torch.no_grad()
-    def score(self, encoder: nn.Module, advance: Callable[[], object] = lambda: None) -> Score:
+    def score(
+        self, encoder: nn.Module, advance: Callable[[], object] = lambda: None, decoder: nn.Module | None = None
+    ) -> Score:
         """Judges an encoder that takes and gives what ``sam.encoder`` does.
 
         Args:
             advance: called after every picture.
+            decoder: what makes masks of its embeddings; None for the mask decoder of ``sam``, in full precision.
         """
         agreement: dict[Case, float] = {}
         reference: dict[Case, float] = {}
@@ -112,7 +116,7 @@ class Judge:
             found = self._embed(encoder, question)
             difference += float((found - true).double().square().sum())
             norm += float(true.double().square().sum())
-            masks = self._masks(found, question)
+            masks = self._masks(found, question, decoder)
             for case, mask, wanted in zip(question.cases, masks, answer[1], strict=True):
                 agreement[case] = dice(mask, wanted)
                 reference[case] = dice(mask, case.reference())
@@ -133,11 +137,11 @@ class Judge:
         """1 x C x E x E."""
         return encoder(self.sam.normalise(picture_tensor(question.picture)[None]))
 
-    def _masks(self, embedding: Tensor, question: Question) -> NDArray[np.bool_]:
+    def _masks(self, embedding: Tensor, question: Question, decoder: Any = None) -> NDArray[np.bool_]:
         """N x H x W in the original frame, of all boxes in one call of the decoder."""
         prompts = self.sam.prompt_encoder
         sparse, dense = prompts(points=None, boxes=question.boxes, masks=None)
-        logits, _ = self.sam.mask_decoder(
+        logits, _ = (decoder or self.sam.mask_decoder)(
             image_embeddings=embedding,
             image_pe=prompts.get_dense_pe(),
             sparse_prompt_embeddings=sparse,

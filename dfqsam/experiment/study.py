@@ -119,12 +119,12 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
         begin = time.perf_counter()
         config = settled_bits(sam, pictures, config)
         with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
-            encoder = copy.deepcopy(sam.encoder)
+            encoder, decoder = copy.deepcopy(sam.encoder), copy.deepcopy(sam.mask_decoder)
             quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        passes = mend(Work.of(sam, encoder, batches, pictures), config.passes)
+        passes = mend(Work.of(sam, encoder, batches, pictures, decoder), config.passes)
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
-            score = judge.score(encoder, advance)
+            score = judge.score(encoder, advance, decoder)
         seconds = {"observing": observed, "quantizing": quantized - begin, "judging": time.perf_counter() - quantized}
         cell = {
             **head,

@@ -11,7 +11,7 @@ from dfqsam.quant.variety import Endless
 
 # At 256 px; larger inputs take fewer, so that memory stays bounded.
 IMAGES = 16  # for passes that compute all of them at once
-MANY = 64  # for those that take one after the other
+MANY = 32  # some times as many for those that take one after the other
 
 
 def _fitting(most: int, batches: Sequence[Tensor]) -> int:
@@ -33,17 +33,20 @@ def many(
     batches: Sequence[Tensor],
     pictures: Sequence[Tensor] = (),
     normalise: Callable[[Tensor], Tensor] | None = None,
+    times: int = 2,
 ) -> tuple[list[Tensor], int]:
-    """As :func:`few`, more images: those that there are and, where their ``pictures`` are given, as many again drawn
-    from these (:class:`dfqsam.quant.variety.Endless`). None that is held out was made of a picture that is fitted on.
+    """As :func:`few`, more images: those that there are and, where their ``pictures`` are given, others drawn from
+    these (:class:`dfqsam.quant.variety.Endless`), ``times`` as many in all. None that is held out was made of a picture
+    that is fitted on.
 
     Args:
         pictures: what ``batches`` were made of, one each, 3 x h x w in [0, 1].
         normalise: from 1 x 3 x h x w in [0, 1] to 1 x 3 x S x S.
+        times: at least 1.
     """
     if len(batches) < 2:
         return list(batches), 0
-    count = min(2 * len(batches), _fitting(MANY, batches))
+    count = min(times * len(batches), _fitting(times * MANY, batches))
     own = min(len(batches), count)
     judges = max(1, own // 4)
     fit, held = list(batches[: own - judges]), list(batches[own - judges : own])

@@ -18,6 +18,7 @@ from dfqsam.quant.correction import correct_biases
 from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.heldout import few, many
+from dfqsam.quant.learn.decoder import PROMPTS, Course, Exercise, teach
 from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
@@ -61,6 +62,7 @@ class Work:
         normalise: from 1 x 3 x h x w in [0, 1] to what the encoder takes.
         any_resolution: whether the encoder takes images of half the side, which are enough to judge ranges by.
         prompter: asks the full-precision decoder; None for passes without a prompt-aware term.
+        decoder: what will read the encoder's embeddings, mended in place; None for passes that leave it alone.
         keep: folder for what long passes have finished, so that they go on after a stop; None for nowhere.
     """
 
@@ -74,6 +76,7 @@ class Work:
     normalise: Callable[[Tensor], Tensor] | None = None
     any_resolution: bool = False
     prompter: Prompter | None = None
+    decoder: nn.Module | None = None
     keep: Path | None = None
 
     @classmethod
@@ -83,17 +86,18 @@ class Work:
         encoder: nn.Module,
         batches: Sequence[Tensor],
         pictures: Sequence[Tensor] = (),
+        decoder: nn.Module | None = None,
         keep: Path | None = None,
     ) -> Work:
-        """Of a whole model in full precision, and its ``encoder`` once that is quantized."""
+        """Of a whole model in full precision, its ``encoder`` once that is quantized, and a copy of its ``decoder``."""
         parts = sam.sites(), sam.units(), sam.stages()
         made_of = batches, pictures, sam.normalise
-        return cls(sam.encoder, encoder, *parts, *made_of, sam.any_resolution, sam.prompter, keep)
+        return cls(sam.encoder, encoder, *parts, *made_of, sam.any_resolution, sam.prompter, decoder, keep)
 
 
 class Pass(Protocol):
-    """Changes ``work.encoder`` where held-out images agree, calling ``advance`` after every part; returns how many
-    parts it changed."""
+    """Changes ``work.encoder`` or ``work.decoder`` where held-out images agree, calling ``advance`` after every part;
+    returns how many parts it changed."""
 
     def __call__(self, work: Work, advance: Callable[[], object]) -> int: ...
 
@@ -190,6 +194,24 @@ def distill_all(work: Work, advance: Callable[[], object]) -> int:
 
 
 @torch.no_grad()
+def teach_decoder(work: Work, advance: Callable[[], object]) -> int:
+    """The mask decoder taught to read the embeddings as they are: :mod:`dfqsam.quant.learn.decoder`."""
+    if work.prompter is None or work.decoder is None:
+        raise ValueError("Teaching the decoder asks one in full precision and changes another; the work lacks one.")
+    images, fit = _lesson_images(work)
+    if not fit:
+        return 0
+    generator, exercises = torch.Generator().manual_seed(0), []
+    points = "point" in work.prompter.kinds
+    for i, image in enumerate(images):
+        both = work.encoder(image), work.reference(image)
+        exercises.append(Exercise.of(*both, work.prompter, PROMPTS, generator, points and i % 2 == 1))
+        advance()
+    report = teach(work.decoder, work.prompter, exercises[:fit], exercises[fit:], Course(), advance=advance)
+    return int(report.after < report.before)
+
+
+@torch.no_grad()
 def correct(work: Work, advance: Callable[[], object]) -> int:
     """Mean errors folded into biases: :mod:`dfqsam.quant.correction`."""
     images, fit = few(work.batches)
@@ -203,6 +225,14 @@ def _layers(work: Work) -> int:
     return len(quantized_layers(work.encoder))
 
 
+def _lesson_images(work: Work) -> tuple[list[Tensor], int]:
+    return many(work.batches, work.pictures, work.normalise, times=4)
+
+
+def _lessons(work: Work) -> int:
+    return len(_lesson_images(work)[0]) + Course().steps
+
+
 def _compensable(work: Work) -> int:
     return len(compensable(quantized_layers(work.encoder), work.sites))
 
@@ -214,5 +244,6 @@ _PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {
     "blocks": ("Reconstructing blocks", reconstruct_blocks, lambda work: len(work.units)),
     "distillation": ("Distilling", distill_all, lambda _work: lesson_here().steps),
     "biases": ("Correcting biases", correct, _layers),
+    "decoder": ("Teaching the decoder", teach_decoder, _lessons),
 }
 assert set(_PASSES) == set(PASSES)

@@ -12,44 +12,43 @@ from torch import Tensor
 
 
 def decode(
-    prompt_encoder: Any, mask_decoder: Any, embedding: Tensor, boxes: Tensor, size: int
+    prompt_encoder: Any, mask_decoder: Any, embedding: Tensor, prompts: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """One mask for every box; differentiable in the embedding.
+    """One mask for every prompt; differentiable in the embedding.
 
     Args:
         prompt_encoder, mask_decoder: segment_anything's modules.
         embedding: 1 x 256 x E x E.
-        boxes: K x 4, x0, y0, x1, y1 in pixels of an image of side ``size``.
+        prompts: boxes, K x 4 (x0, y0, x1, y1), or one positive point each, K x 2 (x, y), in pixels of an image of side
+            ``size``.
 
     Returns:
         Logits K x 4E x 4E and predicted IoU K.
     """
-    sparse = prompt_encoder._embed_boxes(_scaled(prompt_encoder, boxes, size))
-    return _decode(prompt_encoder, mask_decoder, embedding, sparse)
+    logits, quality = decode_all(prompt_encoder, mask_decoder, embedding, prompts, size)
+    return logits[:, 0], quality[:, 0]
 
 
-def decode_points(
-    prompt_encoder: Any, mask_decoder: Any, embedding: Tensor, points: Tensor, size: int
+def decode_all(
+    prompt_encoder: Any, mask_decoder: Any, embedding: Tensor, prompts: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`decode`, with one positive point a mask: ``points`` is K x 2, x, y."""
-    coordinates = _scaled(prompt_encoder, points, size)[:, None]
-    sparse = prompt_encoder._embed_points(coordinates, points.new_ones(len(points), 1), pad=True)
-    return _decode(prompt_encoder, mask_decoder, embedding, sparse)
+    """As :func:`decode`, with all four masks of every prompt, the single one first and then whole, part and sub-part:
+    logits K x 4 x 4E x 4E and predicted IoU K x 4."""
+    coordinates = _scaled(prompt_encoder, prompts, size)
+    if prompts.shape[1] == 4:
+        sparse = prompt_encoder._embed_boxes(coordinates)
+    else:
+        sparse = prompt_encoder._embed_points(coordinates[:, None], prompts.new_ones(len(prompts), 1), pad=True)
+    grid = (embedding.shape[2], embedding.shape[3])
+    logits, quality = mask_decoder.predict_masks(
+        image_embeddings=embedding,
+        image_pe=prompt_encoder.pe_layer(grid)[None],
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(sparse), -1, *grid),
+    )
+    return logits, quality
 
 
 def _scaled(prompt_encoder: Any, coordinates: Tensor, size: int) -> Tensor:
     """Pixels of the image in pixels of the model's input, as SAM's own transform scales them."""
     return coordinates.float() * (prompt_encoder.input_image_size[0] / size)
-
-
-def _decode(prompt_encoder: Any, mask_decoder: Any, embedding: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-    grid = (embedding.shape[2], embedding.shape[3])
-    dense = prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(sparse), -1, *grid)
-    logits, quality = mask_decoder(
-        image_embeddings=embedding,
-        image_pe=prompt_encoder.pe_layer(grid)[None],
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
-        multimask_output=False,
-    )
-    return logits[:, 0], quality[:, 0]

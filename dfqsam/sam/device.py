@@ -14,6 +14,13 @@ def device_of(module: nn.Module) -> torch.device:
     return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))
 
 
+def quick_in_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are computed as such there; other processors take far longer than in float32."""
+    if device.type != "cpu":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
 @contextmanager
 def computing_on(
     modules: Sequence[nn.Module], device: torch.device | None = None, tf32: bool = False

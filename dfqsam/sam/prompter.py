@@ -8,17 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfqsam.sam.decode import decode, decode_points
+from dfqsam.sam.decode import decode_all
 
 SIDES = (0.08, 0.6)  # of random boxes, in shares of the image's side
 
 
 @dataclass(frozen=True)
 class Answers:
-    """For K prompts: mixed image tokens K x E² x 256 and mask logits K x 4E x 4E."""
+    """For K prompts.
+
+    Attributes:
+        tokens: mixed image tokens, K x E² x 256.
+        masks: logits, K x 4 x 4E x 4E: the single mask, then whole, part and sub-part.
+        quality: predicted IoU of these, K x 4.
+    """
 
     tokens: Tensor
-    logits: Tensor
+    masks: Tensor
+    quality: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """Of the single mask, K x 4E x 4E."""
+        return self.masks[:, 0]
 
 
 @dataclass(frozen=True)
@@ -36,10 +48,11 @@ class Prompter:
     kinds: tuple[str, ...]
     size: int
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random prompts in pixels: boxes, count x 4, or points, count x 2."""
+    def draw(self, count: int, generator: torch.Generator, points: bool = False) -> Tensor:
+        """Random prompts in pixels: boxes, count x 4, or points, count x 2, where these are asked for or the model
+        knows no boxes."""
         place = torch.rand(count, 2, generator=generator) * self.size
-        if "box" not in self.kinds:
+        if points or "box" not in self.kinds:
             return place
         low, high = SIDES
         sides = (low + (high - low) * torch.rand(count, 2, generator=generator)) * self.size
@@ -62,14 +75,27 @@ class Prompter:
         (x0, x1), (y0, y1) = ends
         return torch.stack([x0, y0, x1, y1], 1).to(answers.logits.dtype)
 
+    @torch.no_grad()
+    def question(
+        self, embedding: Tensor, count: int, generator: torch.Generator, points: bool = False
+    ) -> tuple[Tensor, Answers]:
+        """Prompts for one image and the answers to them: random ones; of boxes, up to three in four are those around
+        what random ones show."""
+        prompts = self.draw(count, generator, points).to(embedding.device)
+        answers = self.ask(embedding, prompts)
+        tight = self.around(answers)[: count * 3 // 4] if prompts.shape[1] == 4 else prompts[:0]
+        if not len(tight):
+            return prompts, answers
+        prompts = torch.cat([tight, prompts[len(tight) :]])
+        return prompts, self.ask(embedding, prompts)
+
     def ask(self, embedding: Tensor, prompts: Tensor) -> Answers:
         """What the decoder makes of one image; differentiable in ``embedding`` (1 x 256 x E x E)."""
         seen: list[Tensor] = []
         transformer = self.mask_decoder.transformer
         handle = transformer.register_forward_hook(lambda _module, _inputs, output: seen.append(output[1]))
-        ask = decode if prompts.shape[1] == 4 else decode_points
         try:
-            logits, _ = ask(self.prompt_encoder, self.mask_decoder, embedding, prompts, self.size)
+            masks, quality = decode_all(self.prompt_encoder, self.mask_decoder, embedding, prompts, self.size)
         finally:
             handle.remove()
-        return Answers(seen[0], logits)
+        return Answers(seen[0], masks, quality)

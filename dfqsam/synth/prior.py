@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfqsam.sam.decode import decode, decode_points
+from dfqsam.sam.decode import decode
 from dfqsam.synth.layouts import boxes_of, present
 
 AREAS = (0.002, 0.30)
@@ -98,7 +98,7 @@ class SAMSelfPrior:
                 candidates += sure(*answer, self.size)
             if "point" in self.kinds and len(current):
                 points = asked_points(current, generator).to(embedding.device)
-                answer = decode_points(self.prompt_encoder, self.mask_decoder, embedding, points, self.size)
+                answer = decode(self.prompt_encoder, self.mask_decoder, embedding, points, self.size)
                 candidates += sure(*answer, self.size)
             found.append(candidates)
         return found

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from dfqsam.sam.decode import decode, decode_points
+from dfqsam.sam.decode import decode
 from dfqsam.sam.model import _prompt_modules
 from dfqsam.synth import prior as prior_module
 from dfqsam.synth.layouts import random_layouts
@@ -29,7 +29,7 @@ def test_decoding_equals_the_ordinary_path_at_full_size():
     points = torch.tensor([[10.0, 12], [40, 5]])
     sparse, dense = prompts(points=(points[:, None], torch.ones(2, 1)), boxes=None, masks=None)
     wanted, _ = decoder(embedding, prompts.get_dense_pe(), sparse, dense, multimask_output=False)
-    assert torch.equal(decode_points(prompts, decoder, embedding, points, SIZE)[0], wanted[:, 0])
+    assert torch.equal(decode(prompts, decoder, embedding, points, SIZE)[0], wanted[:, 0])
 
 
 def test_half_the_embedding_decodes_boxes_of_any_image_and_has_a_gradient():

@@ -42,7 +42,7 @@ class Lesson(Learning):
         together: images that are computed at once; a batch of more is accumulated.
         warm: share of the steps in which the rates rise from 0.
         spatial, channel, features, embedding, masks: weights of the terms.
-        prompts: an image; one half is random, the other one the boxes of what the teacher saw in random ones.
+        prompts: an image (:meth:`dfqsam.sam.prompter.Prompter.question`).
         asked: images a step that prompts are asked about.
         patience: checks without a better state after which it is enough.
     """
@@ -195,12 +195,6 @@ class _School:
         if not lesson.masks:
             return total
         for i in range(asked):
-            prompts = self.prompter.draw(lesson.prompts, generator).to(images.device)
-            with torch.no_grad():
-                answers = self.prompter.ask(true[i : i + 1], prompts)
-                tight = self.prompter.around(answers)
-                if len(tight):  # the first half of the prompts makes place for the boxes of what was seen
-                    prompts = torch.cat([prompts[len(prompts) // 2 :], tight[: len(prompts) // 2]])
-                    answers = self.prompter.ask(true[i : i + 1], prompts)
+            prompts, answers = self.prompter.question(true[i : i + 1], lesson.prompts, generator)
             total = total + lesson.masks * prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers) / asked
         return total

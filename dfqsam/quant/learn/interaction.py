@@ -15,15 +15,20 @@ from dfqsam.sam.prompter import Answers
 def prompt_loss(found: Answers, wanted: Answers) -> Tensor:
     """How far answers are from what was wanted; a scalar, at least 0.
 
-    The squared error of the mixed tokens relative to their spread, the cross entropy of the masks beyond that of the
-    wanted masks with themselves (a Kullback-Leibler divergence of pixels), and what is missing of their Dice: small
-    masks count as much as large ones there, and Dice is what users compare.
+    The squared error of the mixed tokens relative to their spread, and :func:`mask_loss` of the single masks: a
+    Kullback-Leibler divergence of pixels, and Dice, in which small masks count as much as large ones, and which users
+    compare.
     """
     tokens = (found.tokens - wanted.tokens).square().mean() / wanted.tokens.var().clamp_min(1e-12)
-    true = wanted.logits.sigmoid()
-    divergence = F.binary_cross_entropy_with_logits(found.logits, true)
-    own = F.binary_cross_entropy_with_logits(wanted.logits, true)
-    return tokens + (divergence - own) + missing_dice(found.logits.sigmoid(), true)
+    return tokens + mask_loss(found.logits, wanted.logits)
+
+
+def mask_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """How far logits (… x H x W) are from what was wanted: cross entropy beyond that of what was wanted with itself,
+    and what is missing of the Dice; a scalar, 0 where they are equal."""
+    true = wanted.sigmoid()
+    divergence = F.binary_cross_entropy_with_logits(found, true) - F.binary_cross_entropy_with_logits(wanted, true)
+    return divergence + missing_dice(found.sigmoid(), true)
 
 
 def missing_dice(found: Tensor, true: Tensor) -> Tensor:
