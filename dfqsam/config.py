@@ -25,8 +25,8 @@ PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases", 
 PRESETS = {
     "plain": ("ranges", "biases"),
     "fast": ("ranges", "depthwise", "weights", "biases"),
-    "taught": ("ranges", "depthwise", "weights", "biases", "decoder"),  # ten minutes more on two cores
     "best": ("ranges", "depthwise", "weights", "blocks", "biases"),
+    "taught": ("ranges", "depthwise", "weights", "biases", "decoder"),  # ten minutes more on two cores
     "distilled": ("ranges", "depthwise", "weights", "distillation", "biases"),  # minutes more on a GPU, hours without
 }
 

@@ -126,6 +126,17 @@ def test_a_bundle_says_that_its_decoder_was_taught(short, tmp_path):
     assert made[0].manifest.files["decoder.onnx"].sha256 != made[1].manifest.files["decoder.onnx"].sha256
 
 
+def test_where_only_weights_are_rounded_in_blocks_the_decoder_is_taught_too(school, short):
+    sam, _, _ = school
+    pictures = list(shapes(4, 64, 0))
+    batches = [sam.normalise(picture[None]) for picture in pictures]
+    config = QuantConfig.of("w4-only", "taught")
+    encoder, decoder = copy.deepcopy(sam.encoder), copy.deepcopy(sam.mask_decoder)
+    quantize_encoder(encoder, sam.sites(), batches, len(batches), config)
+    assert mend(Work.of(sam, encoder, batches, pictures, decoder), config.passes)["decoder"] in (0, 1)
+    assert config.passes[-1] == "decoder"
+
+
 def _same(one, other):
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
