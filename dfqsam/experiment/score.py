@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ class Judge:
                 answer = self.kept.get(identity)
                 if answer is None:
                     embedding = self._embed(sam.encoder, question)
-                    answer = self.kept.put(identity, embedding.numpy(), self._masks(embedding, question))
+                    answer = self.kept.put(identity, embedding.numpy(), self._masks(embedding, question, None))
                 for case, mask in zip(group, answer[1], strict=True):
                     reference[case] = dice(mask, case.reference())
                 advance()
@@ -137,7 +136,7 @@ class Judge:
         """1 x C x E x E."""
         return encoder(self.sam.normalise(picture_tensor(question.picture)[None]))
 
-    def _masks(self, embedding: Tensor, question: Question, decoder: Any = None) -> NDArray[np.bool_]:
+    def _masks(self, embedding: Tensor, question: Question, decoder: nn.Module | None) -> NDArray[np.bool_]:
         """N x H x W in the original frame, of all boxes in one call of the decoder."""
         prompts = self.sam.prompt_encoder
         sparse, dense = prompts(points=None, boxes=question.boxes, masks=None)

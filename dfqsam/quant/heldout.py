@@ -19,6 +19,10 @@ def _fitting(most: int, batches: Sequence[Tensor]) -> int:
     return max(2, min(most, most * 256**2 // batches[0].shape[-1] ** 2))
 
 
+def _most(batches: Sequence[Tensor], times: int) -> int:
+    return min(times * len(batches), _fitting(times * MANY, batches))
+
+
 def few(batches: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     """The first calibration images (each 1 x 3 x S x S) and how many of them to fit on; the rest, a quarter and at
     least one, is held out. A single image comes back with 0 to fit on: it leaves none to judge by.
@@ -46,7 +50,7 @@ def many(
     """
     if len(batches) < 2:
         return list(batches), 0
-    count = min(times * len(batches), _fitting(times * MANY, batches))
+    count = _most(batches, times)
     own = min(len(batches), count)
     judges = max(1, own // 4)
     fit, held = list(batches[: own - judges]), list(batches[own - judges : own])
@@ -59,3 +63,10 @@ def many(
         if share:
             held += Endless(pictures[own - judges : own], normalise)(share, generator).split(1)
     return [*fit, *held], len(fit)
+
+
+def many_are(batches: Sequence[Tensor], pictures: Sequence[Tensor], times: int = 2) -> int:
+    """How many images :func:`many` gives where a ``normalise`` is given; none is made."""
+    count = _most(batches, times)
+    own = min(len(batches), count)
+    return count if len(batches) > 1 and len(pictures) >= own else own

@@ -17,7 +17,7 @@ from dfqsam.quant.compensate import compensable, compensate
 from dfqsam.quant.correction import correct_biases
 from dfqsam.quant.depthwise import depthwise_layers, refine_depthwise
 from dfqsam.quant.encoder import quantized_layers
-from dfqsam.quant.heldout import few, many
+from dfqsam.quant.heldout import few, many, many_are
 from dfqsam.quant.learn.decoder import PROMPTS, Course, Exercise, teach
 from dfqsam.quant.learn.distill import LONG, Lesson, distill
 from dfqsam.quant.learn.reconstruct import reconstruct
@@ -29,6 +29,7 @@ from dfqsam.sam.prompter import Prompter
 from dfqsam.sam.sites import Site
 
 REFINED = 4  # images that the stem's ranges are judged on
+LESSONS = 4  # times as many images as there are, for the decoder to be taught on
 PART = 64  # side, in tokens, of the parts of large grids that blocks are fitted on
 
 
@@ -198,7 +199,7 @@ def teach_decoder(work: Work, advance: Callable[[], object]) -> int:
     """The mask decoder taught to read the embeddings as they are: :mod:`dfqsam.quant.learn.decoder`."""
     if work.prompter is None or work.decoder is None:
         raise ValueError("Teaching the decoder asks one in full precision and changes another; the work lacks one.")
-    images, fit = _lesson_images(work)
+    images, fit = many(work.batches, work.pictures, work.normalise, LESSONS)
     if not fit:
         return 0
     generator, exercises = torch.Generator().manual_seed(0), []
@@ -225,12 +226,8 @@ def _layers(work: Work) -> int:
     return len(quantized_layers(work.encoder))
 
 
-def _lesson_images(work: Work) -> tuple[list[Tensor], int]:
-    return many(work.batches, work.pictures, work.normalise, times=4)
-
-
 def _lessons(work: Work) -> int:
-    return len(_lesson_images(work)[0]) + Course().steps
+    return many_are(work.batches, work.pictures, LESSONS) + Course().steps
 
 
 def _compensable(work: Work) -> int:

@@ -18,7 +18,8 @@ def quick_in_bfloat16(device: torch.device) -> bool:
     """Whether products of bfloat16 are computed as such there; other processors take far longer than in float32."""
     if device.type != "cpu":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch cannot say
+    return bool(known.get("avx512_bf16"))
 
 
 @contextmanager

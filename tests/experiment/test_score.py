@@ -39,6 +39,18 @@ def test_another_encoder_is_judged_by_masks_and_embedding(folder):
     assert score.drop == pytest.approx(Judge(sam, search_subset(folder, masks=None)).base - score.dice)
 
 
+def test_another_decoder_makes_the_masks_that_are_judged(folder):
+    sam = small_sam()
+    judge, other = Judge(sam, search_subset(folder, masks=None)), copy.deepcopy(sam.mask_decoder)
+    assert judge.score(sam.encoder, decoder=other) == judge.score(sam.encoder)
+    for head in other.output_hypernetworks_mlps:
+        head.layers[-1].weight.neg_()
+        head.layers[-1].bias.neg_()
+    score = judge.score(sam.encoder, decoder=other)
+    assert score.agreement == pytest.approx(0)  # what was inside is outside
+    assert score.embedding_error == 0
+
+
 def test_boxes_decoded_together_give_the_masks_of_boxes_decoded_alone(folder):
     sam = small_sam()
     chosen = [case for case in cases(folder) if case.dataset == "a"]

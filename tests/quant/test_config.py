@@ -23,11 +23,14 @@ def test_deployable_profiles_and_the_papers_settings_differ_in_what_they_quantiz
 
 
 def test_the_size_only_profile_rounds_weights_in_blocks_and_no_activations():
-    for preset in PRESETS:
+    both = ("weights", "biases")
+    wanted = {"plain": ("biases",), "fast": both, "best": both, "taught": (*both, "decoder"), "distilled": both}
+    assert wanted.keys() == PRESETS.keys()
+    for preset, passes in wanted.items():
         config = QuantConfig.of("w4-only", preset)
         assert config.deployable
         assert (config.weight_bits, config.activation_bits, config.block) == (4, None, 32)
-        assert set(config.passes) - {"decoder"} <= {"weights", "biases"}  # the decoder has no grids
+        assert config.passes == passes
     assert [replace(config, block=block).block for block in BLOCKS] == [32, 64, 128]
 
 

@@ -7,7 +7,6 @@ precision. Synthetic images are enough for that, and the encoders are asked once
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -15,7 +14,7 @@ from dataclasses import replace as changed
 import torch
 from torch import Tensor, nn
 
-from dfqsam.quant.learn.fit import restore, state_of
+from dfqsam.quant.learn.fit import rate, restore, state_of
 from dfqsam.quant.learn.interaction import mask_loss
 from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.prompter import Prompter
@@ -143,13 +142,6 @@ def teach(
             parameter.requires_grad_(grad)
             parameter.grad = None
     return Taught(before, least, tuple(curve))
-
-
-def rate(share: float, warm: float) -> float:
-    """The learning rate's factor after ``share`` of the steps: up in a line, then down by half a cosine."""
-    if share < warm:
-        return (share + 1e-3) / warm
-    return 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
 
 
 def _loss(student: Prompter, exercise: Exercise) -> Tensor:

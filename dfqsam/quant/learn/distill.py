@@ -7,7 +7,6 @@ its embedding, and what random prompts make of that. Every step draws new images
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from dfqsam.quant.learn.fit import (
     floats_of,
     groups_of,
     parameters_of,
+    rate,
     restore,
     state_of,
     stretches_of,
@@ -120,7 +120,7 @@ def distill(
             parameter.requires_grad_(True)
         groups = [*groups_of(learned, lesson), *stretches_of(learned, lesson.scales), *floats_of(floats, lesson.floats)]
         optimiser = torch.optim.Adam(groups)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / lesson.steps, lesson.warm))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step / lesson.steps, lesson.warm))
 
         @torch.no_grad()
         def judged() -> float:
@@ -158,13 +158,6 @@ def distill(
                 parameter.requires_grad_(grad)
                 parameter.grad = None
     return Distillation(before, least, taken, largest, tuple(curve))
-
-
-def _rate(share: float, warm: float) -> float:
-    """The learning rate's factor after ``share`` of the steps: up in a line, then down by half a cosine."""
-    if share < warm:
-        return (share + 1e-3) / warm
-    return 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,6 +54,13 @@ def stretches_of(learned: dict[str, Learned], rate: float) -> Groups:
 def floats_of(floats: Iterable[nn.Parameter], rate: float) -> Groups:
     """Parameters in full precision, each at ``rate`` times its root mean square, so that the rate has no unit."""
     return [{"params": [p], "lr": rate * float(p.detach().square().mean().sqrt())} for p in floats]
+
+
+def rate(share: float, warm: float) -> float:
+    """The learning rate's factor after ``share`` of the steps: up in a line, then down by half a cosine."""
+    if share < warm:
+        return (share + 1e-3) / warm
+    return 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
 
 
 def state_of(parameters: Iterable[Tensor]) -> list[Tensor]:

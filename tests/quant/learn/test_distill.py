@@ -6,7 +6,8 @@ import torch
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.learn.distill import Lesson, _rate, distill
+from dfqsam.quant.learn.distill import Lesson, distill
+from dfqsam.quant.learn.fit import rate
 from dfqsam.quant.passes import Work, distill_all, mend
 from dfqsam.quant.variety import Endless
 from dfqsam.synth.shapes import shapes
@@ -75,11 +76,11 @@ def test_only_the_terms_that_weigh_something_are_learned_from(student):
 
 
 def test_rates_rise_and_fall():
-    assert _rate(0.0, 0.1) < 0.02
-    assert _rate(0.05, 0.1) == pytest.approx(0.51)
-    assert _rate(0.1, 0.1) == 1
-    assert _rate(0.55, 0.1) == pytest.approx(0.5)
-    assert _rate(1.0, 0.1) == pytest.approx(0)
+    assert rate(0.0, 0.1) < 0.02
+    assert rate(0.05, 0.1) == pytest.approx(0.51)
+    assert rate(0.1, 0.1) == 1
+    assert rate(0.55, 0.1) == pytest.approx(0.5)
+    assert rate(1.0, 0.1) == pytest.approx(0)
 
 
 def test_as_a_pass_it_learns_from_three_quarters_of_the_pictures(student, monkeypatch):
