@@ -19,8 +19,9 @@ from dfqsam.quant.allocate import allocate
 from dfqsam.quant.budget import CHOICES, sizes, weight_errors
 from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
 from dfqsam.quant.variety import varied
+from dfqsam.quant.work import Work
 from dfqsam.sam.model import Sam
 from dfqsam.sam.sites import Site
 

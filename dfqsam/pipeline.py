@@ -38,10 +38,11 @@ from dfqsam.quant.decoder import decoder_linears, quantize_decoder
 from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
 from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.sensitivity import chart, markdown, sensitivity
 from dfqsam.quant.values import fold_into_values
+from dfqsam.quant.work import Work
 from dfqsam.runtime.selftest import make_self_test
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
@@ -51,6 +52,7 @@ from dfqsam.synth.synthetic_set import SyntheticSet
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "segment-anything")
 FLOAT_DECODER = "8-bit weights per output channel, computed in full precision"
+TEACHING = ("decoder", "distillation")  # passes that change the decoder
 TAUGHT = "; taught to read the quantized encoder's embeddings, by synthetic images alone"
 INTEGER_DECODER = "8-bit weights per output channel, 8-bit activations in the transformer"
 STATEMENT = "Calibration images were made from the model and a seed alone; no image was read."
@@ -320,7 +322,7 @@ def build_bundle(
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config),
             "attention_products": decision(sam.encoder, size),
-            "decoder": decoder_parts(config, bool(changed.get("decoder"))),
+            "decoder": decoder_parts(config, any(changed.get(name) for name in TEACHING)),
             "parity": parity,
         },
         calibration=calibration,

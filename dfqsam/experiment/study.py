@@ -31,7 +31,8 @@ from dfqsam.mixed import settled_bits
 from dfqsam.progress import stage
 from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
+from dfqsam.quant.work import Work
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 

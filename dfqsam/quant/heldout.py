@@ -65,8 +65,13 @@ def many(
     return [*fit, *held], len(fit)
 
 
-def many_are(batches: Sequence[Tensor], pictures: Sequence[Tensor], times: int = 2) -> int:
-    """How many images :func:`many` gives where a ``normalise`` is given; none is made."""
+def many_are(batches: Sequence[Tensor], pictures: Sequence[Tensor], times: int = 2) -> tuple[int, int]:
+    """How many images :func:`many` gives to fit on and how many to judge by where a ``normalise`` is given; none is
+    made."""
+    if len(batches) < 2:
+        return 0, len(batches)
     count = _most(batches, times)
     own = min(len(batches), count)
-    return count if len(batches) > 1 and len(pictures) >= own else own
+    further = count - own if len(pictures) >= own else 0
+    held = max(1, own // 4) + further // 4
+    return own + further - held, held

@@ -5,8 +5,9 @@ import torch
 from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.grid import affine
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
 from dfqsam.quant.refine import refine_ranges, stem_sites
+from dfqsam.quant.work import Work
 from tests.small import tiny_encoder
 
 

@@ -10,9 +10,10 @@ from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
 from dfqsam.quant.grid import weight_scales
 from dfqsam.quant.layers import QuantizedLinear, require_on_grid
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
 from dfqsam.quant.ranges import search_range
 from dfqsam.quant.rotation import block_side, hadamard, rotate
+from dfqsam.quant.work import Work
 from dfqsam.synth.shapes import shapes
 from tests.small import tiny_encoder
 

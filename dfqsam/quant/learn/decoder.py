@@ -14,51 +14,13 @@ from dataclasses import replace as changed
 import torch
 from torch import Tensor, nn
 
+from dfqsam.quant.learn.exercises import Draw, Exercise
 from dfqsam.quant.learn.fit import rate, restore, state_of
-from dfqsam.quant.learn.interaction import mask_loss
+from dfqsam.quant.learn.interaction import answers_loss
 from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.prompter import Prompter
 
 CLIP = 1.0  # of the gradient's norm
-PROMPTS = 4  # an exercise
-OTHERS = 0.25  # what whole, part and sub-part weigh against the single mask
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One image: what the quantized encoder makes of it, and what is to be answered.
-
-    Attributes:
-        embedding: 1 x 256 x E x E.
-        prompts: boxes, K x 4, or points, K x 2, in pixels.
-        masks: logits, K x 4 x 4E x 4E; in half precision, for they take most of the memory.
-        quality: predicted IoU, K x 4.
-    """
-
-    embedding: Tensor
-    prompts: Tensor
-    masks: Tensor
-    quality: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        embedding: Tensor,
-        true: Tensor,
-        prompter: Prompter,
-        prompts: int,
-        generator: torch.Generator,
-        points: bool = False,
-    ) -> Exercise:
-        """From both embeddings of an image, the quantized one first.
-
-        Args:
-            prompter: asks the decoder in full precision.
-            prompts: how many.
-            points: ask with points where boxes would do.
-        """
-        asked, answers = prompter.question(true, prompts, generator, points)
-        return cls(embedding, asked, answers.masks.half(), answers.quality)
 
 
 @dataclass(frozen=True)
@@ -71,6 +33,7 @@ class Course:
         rate: largest learning rate, which falls to 0 by a cosine.
         warm: share of the steps in which it rises.
         checks: how often, evenly spread, the held-out exercises are asked whether things got better.
+        prompts: an exercise.
     """
 
     steps: int = 200
@@ -78,6 +41,11 @@ class Course:
     rate: float = 5e-5
     warm: float = 0.1
     checks: int = 4
+    prompts: int = 4
+
+
+LONG_COURSE = Course(steps=640, batch=8, rate=1e-4, checks=6, prompts=8)
+"""Where there is a GPU, with new images every step."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +60,7 @@ class Taught:
 def teach(
     decoder: nn.Module,
     prompter: Prompter,
-    exercises: Sequence[Exercise],
+    draw: Draw,
     held_out: Sequence[Exercise],
     course: Course = Course(),
     seed: int = 0,
@@ -102,7 +70,8 @@ def teach(
 
     Args:
         decoder: segment_anything's; a copy of that of ``prompter``, which stays as it is.
-        exercises, held_out: to learn from and to be judged by, at least one each.
+        draw: makes or chooses so many exercises to learn from.
+        held_out: exercises to be judged by, at least one.
         advance: called after every step.
     """
     student = changed(prompter, mask_decoder=decoder)
@@ -124,8 +93,8 @@ def teach(
     try:
         with torch.enable_grad():
             for step in range(1, course.steps + 1):
-                for place in torch.randint(len(exercises), (course.batch,), generator=generator).tolist():
-                    (_loss(student, exercises[place]) / course.batch).backward()
+                for exercise in draw(course.batch, generator):
+                    (_loss(student, exercise) / course.batch).backward()
                 torch.nn.utils.clip_grad_norm_(parameters, CLIP)
                 optimiser.step()
                 schedule.step()
@@ -146,7 +115,5 @@ def teach(
 
 def _loss(student: Prompter, exercise: Exercise) -> Tensor:
     with torch.autocast(exercise.embedding.device.type, torch.bfloat16, quick_in_bfloat16(exercise.embedding.device)):
-        found = student.ask(exercise.embedding, exercise.prompts)
-    masks, quality, wanted = found.masks.float(), found.quality.float(), exercise.masks.float()
-    first, others = (mask_loss(masks[:, part], wanted[:, part]) for part in (slice(0, 1), slice(1, None)))
-    return first + OTHERS * others + (quality - exercise.quality).square().mean()
+        found = student.ask(exercise.embedding.float(), exercise.prompts)
+    return answers_loss(found, exercise.masks, exercise.quality)

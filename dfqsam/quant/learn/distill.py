@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,10 @@ from dfqsam.quant.learn.fit import (
     state_of,
     stretches_of,
 )
-from dfqsam.quant.learn.interaction import prompt_loss
+from dfqsam.quant.learn.interaction import answers_loss, prompt_loss
 from dfqsam.quant.learn.layers import learning
 from dfqsam.quant.learn.taps import Taps
-from dfqsam.sam.prompter import Prompter
+from dfqsam.sam.prompter import Answers, Prompter
 
 CLIP = 1.0  # of the gradient's norm, which low bits make jump (AKT, section 3)
 
@@ -39,6 +40,7 @@ class Lesson(Learning):
     Attributes:
         scales: learning rate of the logarithms of weight scales.
         floats: learning rate of what is not quantized (norms, float kernels), in units of its root mean square.
+        decoder: learning rate of a mask decoder that learns along.
         together: images that are computed at once; a batch of more is accumulated.
         warm: share of the steps in which the rates rise from 0.
         spatial, channel, features, embedding, masks: weights of the terms.
@@ -55,6 +57,7 @@ class Lesson(Learning):
     checks: int = 6
     scales: float = 2e-4
     floats: float = 2e-4
+    decoder: float = 5e-5
     together: int = 1
     warm: float = 0.05
     spatial: float = 0.1
@@ -68,9 +71,22 @@ class Lesson(Learning):
 
 
 LONG = Lesson(
-    steps=600, batch=8, together=8, checks=6, patience=6, codes=4e-3, ranges=2e-3, biases=2e-3, scales=5e-4, floats=5e-4
+    steps=600,
+    batch=8,
+    together=8,
+    asked=8,
+    checks=6,
+    patience=6,
+    codes=4e-3,
+    ranges=2e-3,
+    biases=2e-3,
+    scales=5e-4,
+    floats=5e-4,
+    masks=1.0,
+    prompts=8,
+    decoder=1e-4,
 )
-"""Where there is a GPU: LiteMedSAM takes 0.3 s a step on an H100, with 30 GB; two cores would take 80 s."""
+"""Where there is a GPU: a step of LiteMedSAM takes 31 GB, and a second on an H200 that teaches two more at once."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +111,7 @@ def distill(
     lesson: Lesson = Lesson(),
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
+    decoder: nn.Module | None = None,
 ) -> Distillation:
     """Learns the quantized modules of ``encoder`` and what it keeps in float, in place; where nothing helps the
     held-out images, all stays as it was.
@@ -106,19 +123,24 @@ def distill(
         held_out: normalised images that judge, each 1 x 3 x S x S.
         prompter: asks the full-precision decoder.
         advance: called after every step.
+        decoder: a copy of that of ``prompter``, which learns along, in place, to read what the encoder gives; None for
+            masks that the full-precision decoder makes.
     """
     generator = torch.Generator().manual_seed(seed)
     largest, taken, curve = 0.0, 0, []
-    kept = list(encoder.parameters())
+    floats, own = (
+        [p for p in part.parameters() if p.is_floating_point()] for part in (encoder, decoder or nn.Module())
+    )
+    kept = [*floats, *own]
     wanted, done = [p.requires_grad for p in kept], False
     with learning(encoder) as learned, torch.enable_grad(), Taps(encoder, stages) as taps:
-        school = _School(reference, encoder, stages, prompter, lesson, taps)
-        floats = [p for p in kept if p.is_floating_point()]
-        begin = state_of(floats)
-        parameters = [*parameters_of(learned), *floats]
-        for parameter in floats:
+        school = _School(reference, encoder, stages, prompter, lesson, taps, decoder)
+        begin = state_of(kept)
+        parameters = [*parameters_of(learned), *kept]
+        for parameter in kept:
             parameter.requires_grad_(True)
         groups = [*groups_of(learned, lesson), *stretches_of(learned, lesson.scales), *floats_of(floats, lesson.floats)]
+        groups.append({"params": own, "lr": lesson.decoder})
         optimiser = torch.optim.Adam(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step / lesson.steps, lesson.warm))
 
@@ -153,7 +175,7 @@ def distill(
             done = True
         finally:
             if not done:
-                restore(floats, begin)
+                restore(kept, begin)
             for parameter, grad in zip(kept, wanted, strict=True):
                 parameter.requires_grad_(grad)
                 parameter.grad = None
@@ -170,6 +192,7 @@ class _School:
     prompter: Prompter
     lesson: Lesson
     taps: Taps
+    decoder: nn.Module | None = None
 
     def loss(self, images: Tensor, generator: torch.Generator, asked: int) -> Tensor:
         """Of normalised images (B x 3 x S x S), the first ``asked`` of which are asked about with prompts."""
@@ -189,5 +212,11 @@ class _School:
             return total
         for i in range(asked):
             prompts, answers = self.prompter.question(true[i : i + 1], lesson.prompts, generator)
-            total = total + lesson.masks * prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers) / asked
+            total = total + lesson.masks * self._missed(found[i : i + 1], prompts, answers) / asked
         return total
+
+    def _missed(self, embedding: Tensor, prompts: Tensor, answers: Answers) -> Tensor:
+        if self.decoder is None:
+            return prompt_loss(self.prompter.ask(embedding, prompts), answers)
+        student = changed(self.prompter, mask_decoder=self.decoder)
+        return answers_loss(student.ask(embedding, prompts), answers.masks, answers.quality)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dfqsam.sam.prompter import Answers
 
+OTHERS = 0.25  # what whole, part and sub-part weigh against the single mask
+
 
 def prompt_loss(found: Answers, wanted: Answers) -> Tensor:
     """How far answers are from what was wanted; a scalar, at least 0.
@@ -21,6 +23,20 @@ def prompt_loss(found: Answers, wanted: Answers) -> Tensor:
     """
     tokens = (found.tokens - wanted.tokens).square().mean() / wanted.tokens.var().clamp_min(1e-12)
     return tokens + mask_loss(found.logits, wanted.logits)
+
+
+def answers_loss(found: Answers, masks: Tensor, quality: Tensor) -> Tensor:
+    """How far all that users see of answers is from what was wanted; a scalar, 0 where it is the same.
+
+    :func:`mask_loss` of the single masks and, less, of whole, part and sub-part, and the squared error of the predicted
+    IoU.
+
+    Args:
+        masks, quality: what was wanted; see :class:`dfqsam.sam.prompter.Answers`. Masks may be in half precision.
+    """
+    seen, wanted = found.masks.float(), masks.float()
+    first, others = (mask_loss(seen[:, part], wanted[:, part]) for part in (slice(0, 1), slice(1, None)))
+    return first + OTHERS * others + (found.quality.float() - quality).square().mean()
 
 
 def mask_loss(found: Tensor, wanted: Tensor) -> Tensor:

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from dfqsam.config import QuantConfig
-from dfqsam.quant import passes
+from dfqsam.quant import teaching
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.heldout import many, many_are
-from dfqsam.quant.learn.decoder import Course, Exercise, teach
+from dfqsam.quant.learn.decoder import Course, teach
+from dfqsam.quant.learn.exercises import Exercise, among
 from dfqsam.quant.learn.interaction import mask_loss
-from dfqsam.quant.passes import Work, mend
+from dfqsam.quant.passes import mend
+from dfqsam.quant.work import Work
 from dfqsam.synth.shapes import shapes
 from tests.small_bundle import small_bundle
 from tests.small_sam import tiny_sam
@@ -33,7 +35,7 @@ def test_a_taught_decoder_answers_more_like_the_one_in_full_precision(school):
     sam, encoder, exercises = school
     decoder, steps = copy.deepcopy(sam.mask_decoder), []
     course = Course(steps=12, checks=3, rate=1e-3)
-    report = teach(decoder, sam.prompter, exercises[:6], exercises[6:], course, advance=lambda: steps.append(1))
+    report = teach(decoder, sam.prompter, among(exercises[:6]), exercises[6:], course, advance=lambda: steps.append(1))
     assert report.after == min(report.before, *report.curve) < report.before
     assert len(steps) == 12
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in decoder.parameters())
@@ -50,7 +52,7 @@ def test_a_taught_decoder_answers_more_like_the_one_in_full_precision(school):
 def test_where_nothing_helps_the_decoder_stays_as_it_is(school):
     sam, _, exercises = school
     decoder = copy.deepcopy(sam.mask_decoder)
-    report = teach(decoder, sam.prompter, exercises[:6], exercises[6:], Course(steps=2, checks=2, rate=10.0))
+    report = teach(decoder, sam.prompter, among(exercises[:6]), exercises[6:], Course(steps=2, checks=2, rate=10.0))
     assert report.after == report.before
     _same(decoder, sam.mask_decoder)
 
@@ -65,7 +67,14 @@ def test_who_is_stopped_finds_the_decoder_as_it_was(school):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        teach(decoder, sam.prompter, exercises[:6], exercises[6:], Course(steps=4, checks=4, rate=1e-3), advance=stop)
+        teach(
+            decoder,
+            sam.prompter,
+            among(exercises[:6]),
+            exercises[6:],
+            Course(steps=4, checks=4, rate=1e-3),
+            advance=stop,
+        )
     _same(decoder, sam.mask_decoder)
 
 
@@ -74,13 +83,15 @@ def test_there_is_nothing_to_learn_where_embeddings_are_those_of_full_precision(
     with torch.no_grad():
         true = sam.encoder(sam.normalise(shapes(1, 64, 3)))
     exercise = Exercise.of(true, true, sam.prompter, 4, torch.Generator().manual_seed(0))
-    report = teach(copy.deepcopy(sam.mask_decoder), sam.prompter, [exercise], [exercise], Course(steps=1, checks=1))
+    report = teach(
+        copy.deepcopy(sam.mask_decoder), sam.prompter, among([exercise]), [exercise], Course(steps=1, checks=1)
+    )
     assert report.before < 1e-3  # what was wanted is kept in half precision
 
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(passes, "Course", lambda: Course(steps=8, batch=2, rate=1e-4, checks=4))
+    monkeypatch.setattr(teaching, "course_here", lambda: Course(steps=8, batch=2, rate=1e-4, checks=4))
 
 
 def test_as_a_pass_it_changes_the_decoder_alone(school, short):
@@ -99,13 +110,33 @@ def test_as_a_pass_it_changes_the_decoder_alone(school, short):
         assert torch.allclose(encoder(images), plain(images), atol=1e-2)  # halves of biases, as after every pass
 
 
+def test_on_a_gpu_every_step_has_new_images(school, short, monkeypatch):
+    sam, plain, _ = school
+    monkeypatch.setattr(teaching, "_anew", lambda _work: True)
+    pictures = list(shapes(6, 64, 0))
+    batches = [sam.normalise(picture[None]) for picture in pictures]
+    seen, steps = [], []
+    prompter = replace(sam.prompter, kinds=("box", "point"))
+    reference = copy.deepcopy(sam.encoder)
+    reference.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    decoder = copy.deepcopy(sam.mask_decoder)
+    work = Work.of(sam, copy.deepcopy(plain), batches, pictures, decoder)
+    work = replace(work, reference=reference, prompter=prompter)
+    assert teaching.teach_decoder(work, lambda: steps.append(1)) in (0, 1)
+    assert len(steps) == teaching.lessons(work) == 8
+    judges, drawn = seen[:3], seen[3:]  # of six pictures one judges, with two images drawn of it
+    assert torch.equal(judges[0], batches[-1])
+    assert len(drawn) == 8 * 2
+    assert all(not torch.equal(one, other) for i, one in enumerate(seen) for other in seen[:i])
+
+
 def test_images_are_counted_without_making_them(school):
     sam, _, _ = school
     pictures = list(shapes(5, 64, 0))
     batches = [sam.normalise(picture[None]) for picture in pictures]
     for count, own, times in ((5, 5, 4), (5, 0, 4), (2, 2, 1), (1, 1, 4)):
-        made, _ = many(batches[:count], pictures[:own], sam.normalise, times)
-        assert len(made) == many_are(batches[:count], pictures[:own], times)
+        made, fit = many(batches[:count], pictures[:own], sam.normalise, times)
+        assert (fit, len(made) - fit) == many_are(batches[:count], pictures[:own], times)
 
 
 def test_a_single_image_leaves_none_to_judge_by(school):
@@ -144,8 +175,9 @@ def test_where_only_weights_are_rounded_in_blocks_the_decoder_is_taught_too(scho
     encoder, decoder = copy.deepcopy(sam.encoder), copy.deepcopy(sam.mask_decoder)
     quantize_encoder(encoder, sam.sites(), batches, len(batches), config)
     before, steps = copy.deepcopy(encoder), []
-    taught = passes.teach_decoder(Work.of(sam, encoder, batches, pictures, decoder), lambda: steps.append(1))
-    assert len(steps) == many_are(batches, pictures, passes.LESSONS) + 8 == 24
+    taught = teaching.teach_decoder(Work.of(sam, encoder, batches, pictures, decoder), lambda: steps.append(1))
+    fit, held_out = many_are(batches, pictures, teaching.LESSONS)
+    assert len(steps) == fit + held_out + 8 == 4 * teaching.LESSONS + 8
     _same(encoder, before)
     old = sam.mask_decoder.state_dict()
     assert taught == any(not torch.equal(value, old[name]) for name, value in decoder.state_dict().items())
