@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from dfqsam.assemble import build_bundle
 from dfqsam.bundle import Bundle
 from dfqsam.config import QuantConfig
-from dfqsam.pipeline import build_bundle
 from dfqsam.sam.families import FAMILIES
 from dfqsam.sam.model import Sam, _prompt_modules
 from dfqsam.sam.tinyvit import TinyViT, TinyViTConfig
