@@ -17,10 +17,9 @@ from dfqsam.quant.variety import Endless
 from dfqsam.quant.work import Work
 from dfqsam.sam.device import computing_on
 
-LESSONS = 16  # times as many images as there are, for a decoder that learns from a list
+LESSONS = 4  # times as many images as there are, for a decoder that learns from a list
 JUDGES = 8  # pictures, at most, whose images judge a student that learns from new ones every step
 IMAGE = 2**16  # bytes a pixel that an image takes on a GPU while it is learned from
-HELD = 32  # images, at most, that judge one that learns from a list
 
 
 def lesson_here(side: int = 256) -> Lesson:
@@ -76,7 +75,7 @@ def teach_decoder(work: Work, advance: Callable[[], object]) -> int:
             draw, held_out = setter.anew(endless), setter.set(judging, generator)
         else:
             images, fit = many(work.batches, work.pictures, work.normalise, LESSONS)
-            exercises = setter.set([image.to(device) for image in images[: fit + HELD]], generator, advance)
+            exercises = setter.set([image.to(device) for image in images], generator, advance)
             draw, held_out = among(exercises[:fit]), exercises[fit:]
         report = teach(work.decoder, prompter, draw, held_out, course, advance=advance)
     return int(report.after < report.before)
@@ -89,11 +88,8 @@ def steps(_work: Work) -> int:
 
 def lessons(work: Work) -> int:
     """How often :func:`teach_decoder` will call ``advance``."""
-    taken = course_here().steps
-    if _anew(work):
-        return taken
-    fit, held_out = many_are(work.batches, work.pictures, LESSONS)
-    return fit + min(held_out, HELD) + taken
+    exercises = 0 if _anew(work) else sum(many_are(work.batches, work.pictures, LESSONS))
+    return exercises + course_here().steps
 
 
 def _anew(work: Work) -> bool:
