@@ -17,7 +17,7 @@ from dfqsam.quant.heldout import few, many
 from dfqsam.quant.learn.reconstruct import reconstruct
 from dfqsam.quant.refine import refine_ranges, stem_sites
 from dfqsam.quant.rounding import round_to_half
-from dfqsam.quant.teaching import distill_all, lessons, steps, teach_decoder
+from dfqsam.quant.teaching import distill_all, distilling_steps, teach_decoder, teaching_steps
 from dfqsam.quant.work import Pass, Work
 
 REFINED = 4  # images that the stem's ranges are judged on
@@ -108,8 +108,8 @@ _PASSES: dict[str, tuple[str, Pass, Callable[[Work], int]]] = {
     "depthwise": ("Judging scales by the filters", refine_filters, lambda work: len(depthwise_layers(work.encoder))),
     "weights": ("Compensating weights", compensate_weights, _compensable),
     "blocks": ("Reconstructing blocks", reconstruct_blocks, lambda work: len(work.units)),
-    "distillation": ("Distilling", distill_all, steps),
+    "distillation": ("Distilling", distill_all, distilling_steps),
     "biases": ("Correcting biases", correct, _layers),
-    "decoder": ("Teaching the decoder", teach_decoder, lessons),
+    "decoder": ("Teaching the decoder", teach_decoder, teaching_steps),
 }
 assert set(_PASSES) == set(PASSES)

@@ -81,12 +81,12 @@ def teach_decoder(work: Work, advance: Callable[[], object]) -> int:
     return int(report.after < report.before)
 
 
-def steps(_work: Work) -> int:
+def distilling_steps(_work: Work) -> int:
     """How often :func:`distill_all` will call ``advance``, at most."""
     return lesson_here().steps
 
 
-def lessons(work: Work) -> int:
+def teaching_steps(work: Work) -> int:
     """How often :func:`teach_decoder` will call ``advance``."""
     exercises = 0 if _anew(work) else sum(many_are(work.batches, work.pictures, LESSONS))
     return exercises + course_here().steps

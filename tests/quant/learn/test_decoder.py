@@ -9,6 +9,7 @@ from dfqsam.quant import teaching
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.quant.heldout import many, many_are
 from dfqsam.quant.learn.decoder import Course, teach
+from dfqsam.quant.learn.distill import Lesson
 from dfqsam.quant.learn.exercises import Exercise, among
 from dfqsam.quant.learn.interaction import mask_loss
 from dfqsam.quant.passes import mend
@@ -122,8 +123,10 @@ def test_on_a_gpu_every_step_has_new_images(school, short, monkeypatch):
     decoder = copy.deepcopy(sam.mask_decoder)
     work = Work.of(sam, copy.deepcopy(plain), batches, pictures, decoder)
     work = replace(work, reference=reference, prompter=prompter)
-    assert teaching.teach_decoder(work, lambda: steps.append(1)) in (0, 1)
-    assert len(steps) == teaching.lessons(work) == 8
+    taught = teaching.teach_decoder(work, lambda: steps.append(1))
+    old = sam.mask_decoder.state_dict()
+    assert taught == any(not torch.equal(value, old[name]) for name, value in decoder.state_dict().items())
+    assert len(steps) == teaching.teaching_steps(work) == 8
     judges, drawn = seen[:3], seen[3:]  # of six pictures one judges, with two images drawn of it
     assert torch.equal(judges[0], batches[-1])
     assert len(drawn) == 8 * 2
@@ -158,12 +161,16 @@ def test_models_that_know_clicks_are_asked_with_clicks_too():
     assert kinds == [(4, 4), (4, 2)]
 
 
-def test_a_bundle_says_that_its_decoder_was_taught(short, tmp_path):
+@pytest.mark.parametrize("name", ["decoder", "distillation"])
+def test_a_bundle_says_that_its_decoder_was_taught(name, short, monkeypatch, tmp_path):
+    lesson = Lesson(steps=4, checks=2, codes=1e-2)
+    monkeypatch.setattr(teaching, "lesson_here", lambda side=64: lesson)
     sam, coarse = tiny_sam(), replace(QuantConfig.of("w4a4"), weight_bits=2, activation_bits=2, gelu_bits=2)
-    made = [small_bundle(tmp_path / str(len(p)), sam, replace(coarse, passes=p)) for p in ((), ("decoder",))]
+    made = [small_bundle(tmp_path / str(len(p)), sam, replace(coarse, passes=p)) for p in ((), (name,))]
     said = ["taught" in bundle.manifest.quantization["decoder"] for bundle in made]
     assert said == [False, True]
-    assert made[0].manifest.files["encoder.onnx"].sha256 == made[1].manifest.files["encoder.onnx"].sha256
+    kept = made[0].manifest.files["encoder.onnx"].sha256 == made[1].manifest.files["encoder.onnx"].sha256
+    assert kept == (name == "decoder")
     assert made[0].manifest.files["decoder.onnx"].sha256 != made[1].manifest.files["decoder.onnx"].sha256
 
 
