@@ -22,7 +22,7 @@ from dfqsam.bundle.records import record_files
 from dfqsam.bundle.write import check_target
 from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError, ParityError
-from dfqsam.export.attention import decision
+from dfqsam.export.attention import choose_products, decision, whole_on_integers
 from dfqsam.export.census import kernels, require_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
@@ -100,6 +100,8 @@ def build_bundle(
     mending = Work.of(reference, sam.encoder, batches, list(images.images), sam.mask_decoder, work)
     changed = mend(mending, config.passes)
     fold_into_values(sam.encoder)
+    if config.block is None:
+        choose_products(sam.encoder)
     require_on_grid(sam.encoder)
     if config.integer_decoder:
         with stage("Quantizing the decoder", len(decoder_linears(sam.mask_decoder))) as advance:
@@ -144,7 +146,7 @@ def build_bundle(
             "layer_bytes": {name: stored_bytes(layers[name].origin, bits) for name, bits in config.layer_bits},
             "quantized_layers": len(layers),
             "changed_by_pass": changed,
-            "full_precision": full_precision_parts(config),
+            "full_precision": full_precision_parts(config, whole_on_integers(sam.encoder)),
             "attention_products": decision(sam.encoder, size),
             "decoder": decoder_parts(config, any(changed.get(name) for name in TEACHING)),
             "parity": parity,
@@ -174,9 +176,14 @@ def build_bundle(
     return write(output, files | record_files(made.manifest, files))
 
 
-def full_precision_parts(config: QuantConfig) -> str:
-    """What a profile leaves in floating point, in words."""
-    parts = ["attention products", "LayerNorm, GELU and softmax", *config.keep]
+def full_precision_parts(config: QuantConfig, whole_on_integers: bool) -> str:
+    """What a profile leaves in floating point, in words.
+
+    Args:
+        whole_on_integers: attention over the whole grid is computed on integers.
+    """
+    products = "attention products in windows" if whole_on_integers else "attention products"
+    parts = [products, "LayerNorm, GELU and softmax", *config.keep]
     if config.block is not None:
         return ", ".join(["all activations", "convolutions other than 1x1", *parts])
     return ", ".join(["depthwise convolutions", *parts] if config.depthwise == "float" else parts)

@@ -1,11 +1,12 @@
-"""Whether attention products at 8 bits would be faster: both forms of every shape that the encoders have, taking turns.
+"""Whether attention products at 8 bits are faster: both forms of every shape that the encoders have, taking turns.
 
     python -m dfqsam.bench.products [--threads 2] [--runs 15] [--json dfqsam/assets/attention-products.json]
 
-In full precision attention is ONNX's own operator, as exported graphs have it. At 8 bits queries, keys, values and
-probabilities are rounded to codes (ranges known, as a calibration would give them), both products are integer ones, and
-bias and softmax are computed between them. The file is what bundles name as the reason for the form that they have
-(:mod:`dfqsam.export.attention`).
+Attention over a whole grid is timed in the two forms that a graph can have it in, relative positions included: ONNX's
+own operator for a few rows of queries at a time, and :mod:`dfqsam.sam.integer_attention`. In windows, full precision is
+that operator too; at 8 bits queries, keys and values are rounded to codes (ranges known, as a calibration would give
+them), and probabilities before they are divided by their sum (in steps of 1/255 of one, those of 196 keys would be one
+or two codes). The file decides which form a graph has (:mod:`dfqsam.export.attention`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from dfqsam.bench.run import PAUSE, WARM, machine
 from dfqsam.errors import DfqsamError
+from dfqsam.export.whole import whole_graph
 from dfqsam.progress import stage
 
 OPSET, IR_VERSION = 23, 11  # those of exported graphs
@@ -33,7 +35,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shape:
-    """Attention of ``batch`` windows: ``queries`` x ``keys`` tokens, ``heads`` heads of ``size`` channels each."""
+    """Attention of ``batch`` windows: ``queries`` x ``keys`` tokens, ``heads`` heads of ``size`` channels each.
+
+    Attributes:
+        side: of the grid, for attention over all of it; 0 for windows.
+    """
 
     name: str
     batch: int
@@ -41,31 +47,46 @@ class Shape:
     keys: int
     heads: int
     size: int
+    side: int = 0
 
 
-def _vit(name: str, heads: int, size: int) -> tuple[Shape, ...]:
-    """What a SAM ViT computes at its three sizes: whole windows, those that the edge cuts one way and both ways (whose
-    queries are real tokens only), and eight rows of queries against the whole grid."""
+def _windows(name: str, side: int, window: int, heads: int, size: int) -> list[Shape]:
+    """All windows of a grid: whole ones, those that the edge cuts one way and both ways (whose queries are real tokens
+    only)."""
+    whole, rest = divmod(side, window)
+    parts = [("windows", whole**2, window * window)] if whole else []
+    if rest:
+        parts.append(("windows at the edge", whole, window * rest))
+        parts.append(("the window in the corner", 1, rest * rest))
+    return [Shape(f"{name}, {kind}", batch, queries, window**2, heads, size) for kind, batch, queries in parts]
+
+
+def _vit(name: str, heads: int, size: int) -> list[Shape]:
+    """What a SAM ViT computes at its three sizes."""
     found = []
     for pixels in (256, 512, 1024):
         side = pixels // 16
-        whole, rest = divmod(side, 14)
-        parts = ((whole**2, 14 * 14, 196), (whole, 14 * rest, 196), (1, rest * rest, 196), (1, 8 * side, side * side))
-        kinds = ("windows", "windows at the edge", "the window in the corner", "8 rows of the whole")
-        found += [
-            Shape(f"{name} at {pixels} px, {k}", *part, heads, size) for k, part in zip(kinds, parts, strict=True)
-        ]
-    return tuple(found)
+        found += _windows(f"{name} at {pixels} px", side, 14, heads, size)
+        found.append(Shape(f"{name} at {pixels} px, the whole grid", 1, side**2, side**2, heads, size, side))
+    return found
 
 
 SHAPES = (
-    Shape("LiteMedSAM and MobileSAM, stage 1", 361, 49, 49, 4, 32),
-    Shape("LiteMedSAM and MobileSAM, stage 2", 25, 196, 196, 5, 32),
-    Shape("LiteMedSAM and MobileSAM, stage 3", 100, 49, 49, 10, 32),
+    *_windows("LiteMedSAM and MobileSAM, stage 1", 128, 7, 4, 32),
+    *_windows("LiteMedSAM and MobileSAM, stage 2", 64, 14, 5, 32),
+    *_windows("LiteMedSAM and MobileSAM, stage 3", 64, 7, 10, 32),
     *_vit("ViT-B", 12, 64),
     *_vit("ViT-L", 16, 64),
     *_vit("ViT-H", 16, 80),
 )
+
+
+def forms(shape: Shape) -> dict[str, bytes]:
+    """An ONNX model in floating point and one on integers."""
+    if shape.side:
+        sizes = (shape.side, shape.heads, shape.size)
+        return {"float": whole_graph(*sizes, on_integers=False), "integer": whole_graph(*sizes, on_integers=True)}
+    return {"float": float_graph(shape), "integer": integer_graph(shape)}
 
 
 def float_graph(shape: Shape) -> bytes:
@@ -79,7 +100,7 @@ def float_graph(shape: Shape) -> bytes:
 
 
 def integer_graph(shape: Shape) -> bytes:
-    """The same with both products on integers."""
+    """The same with both products on integers; ``unit`` is 1 (:func:`dfqsam.export.products.scale_at_run_time`)."""
     step = 2 * REACH / 255
     scale = step * step * shape.size**-0.5
     return _model(
@@ -89,7 +110,8 @@ def integer_graph(shape: Shape) -> bytes:
         zero = Constant<value = int8 {{0}}>()
         none = Constant<value = uint8 {{0}}>()
         one = Constant<value_float={1 / 255:.9f}>()
-        scale = Constant<value_float={scale:.9f}>()
+        constant = Constant<value_float={scale:.9f}>()
+        scale = Mul(unit, constant)
         last = Constant<value_float={step / 255:.9f}>()
         split = Constant<value_ints=[0, 0, {shape.heads}, {shape.size}]>()
         joined = Constant<value_ints=[0, 0, {shape.heads * shape.size}]>()
@@ -106,27 +128,36 @@ def integer_graph(shape: Shape) -> bytes:
         floats = Cast<to=1>(sums)
         scores = Mul(floats, scale)
         biased = Add(scores, bias)
-        shares = Softmax<axis=-1>(biased)
+        keys = Constant<value_ints=[3]>()
+        largest = ReduceMax(biased, keys)
+        below = Sub(biased, largest)
+        shares = Exp(below)
+        sum = ReduceSum(shares, keys)
         p8 = QuantizeLinear(shares, one, none)
         mixed = MatMulInteger(p8, vh, none)
         mixedf = Cast<to=1>(mixed)
-        heads = Mul(mixedf, last)
+        unscaled = Mul(mixedf, last)
+        heads = Div(unscaled, sum)
         tokens = Transpose<perm=[0, 2, 1, 3]>(heads)
         out = Reshape(tokens, joined)
         """,
         shape,
+        "float[1] unit",
     )
 
 
 def inputs(shape: Shape, seed: int = 0) -> dict[str, Floats]:
-    """Normal values for all inputs of either graph, cut off at what the grids cover."""
+    """Normal values for all inputs of either graph, cut off at what the grids of windows cover."""
     rng = np.random.default_rng(seed)
 
     def values(*sizes: int) -> Floats:
         return rng.standard_normal(sizes, np.float32).clip(-REACH, REACH)
 
     channels = shape.heads * shape.size
+    if shape.side:
+        return {"qkv": values(1, shape.side, shape.side, 3 * channels), "unread": np.zeros(1, np.float32)}
     return {
+        "unit": np.ones(1, np.float32),
         "query": values(shape.batch, shape.queries, channels),
         "key": values(shape.batch, shape.keys, channels),
         "value": values(shape.batch, shape.keys, channels),
@@ -143,13 +174,14 @@ def compare(shapes: tuple[Shape, ...], threads: int, runs: int) -> list[dict[str
     with stage("Timing attention", len(shapes)) as advance:
         for shape in shapes:
             feeds = inputs(shape)
-            forms = {"float": session(float_graph(shape), threads), "integer": session(integer_graph(shape), threads)}
-            outputs = {name: np.asarray(form.run(["out"], feeds)[0]) for name, form in forms.items()}
-            seconds: dict[str, list[float]] = {name: [] for name in forms}
+            running = {name: session(graph, threads) for name, graph in forms(shape).items()}
+            own = {name: {i.name: feeds[i.name] for i in form.get_inputs()} for name, form in running.items()}
+            outputs = {name: np.asarray(form.run(["out"], own[name])[0]) for name, form in running.items()}
+            seconds: dict[str, list[float]] = {name: [] for name in running}
             for number in range(WARM + runs):
-                for name, form in forms.items():
+                for name, form in running.items():
                     begin = time.perf_counter()
-                    form.run(["out"], feeds)
+                    form.run(["out"], own[name])
                     if number >= WARM:
                         seconds[name].append(time.perf_counter() - begin)
                     time.sleep(PAUSE)
@@ -169,16 +201,17 @@ def markdown(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _model(body: str, shape: Shape) -> bytes:
+def _model(body: str, shape: Shape, *more: str) -> bytes:
     from onnx import parser
 
     channels = shape.heads * shape.size
     queries = f"float[{shape.batch}, {shape.queries}, {channels}]"
     keys = f"float[{shape.batch}, {shape.keys}, {channels}]"
     bias = f"float[1, {shape.heads}, {shape.queries}, {shape.keys}]"
+    given = ", ".join([f"{queries} query, {keys} key, {keys} value, {bias} bias", *more])
     text = f"""
     <ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}]>
-    attention ({queries} query, {keys} key, {keys} value, {bias} bias) => ({queries} out) {{ {body} }}
+    attention ({given}) => ({queries} out) {{ {body} }}
     """
     return parser.parse_model(text).SerializeToString()
 

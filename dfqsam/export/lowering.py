@@ -24,8 +24,10 @@ from onnx import TensorProto, numpy_helper
 from onnxscript import opset23
 
 import dfqsam.quant.ops
-import dfqsam.sam.fused  # noqa: F401  (both register operators)
+import dfqsam.sam.fused
+import dfqsam.sam.integer_attention  # noqa: F401  (all three register operators)
 from dfqsam.export.contrib import matmul_nbits
+from dfqsam.export.integer_attention import attention_on_integers
 
 op: Any = opset23
 FLOAT_ACTIVATIONS = 1  # of MatMulNBits' accuracy levels
@@ -127,4 +129,5 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.dfqsam.quantized_conv.default: conv,
         torch.ops.dfqsam.block_linear.default: block_linear,
         torch.ops.dfqsam.attention.default: attention,
+        torch.ops.dfqsam.attention_on_integers.default: attention_on_integers,
     }

@@ -43,16 +43,17 @@ def _product_behind(name: str, makers: dict[str, NodeProto]) -> _Product | None:
 
 
 def name_matrices(model: ModelProto) -> None:
-    """Names what every MatMulInteger multiplies by after the initializer that it is made of, so that a layer can be
-    found again once the graph is optimized."""
+    """Names what a MatMulInteger multiplies by after the initializer that it is made of, so that a layer can be found
+    again once the graph is optimized; products of two activations multiply by none."""
     makers = _makers(model)
+    initializers = {tensor.name for tensor in model.graph.initializer}
     renamed: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "MatMulInteger":
             source = matrix = node.input[1]
             while source in makers:
                 source = makers[source].input[0]
-            if source != matrix:
+            if source != matrix and source in initializers:
                 renamed[matrix] = f"{source}.matrix"
     for node in model.graph.node:
         for names in (node.input, node.output):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+from dfqsam.export.integer_attention import write_out
 from dfqsam.export.lowering import translations
 from dfqsam.export.pack import pack_weights, store_halves, store_rounded
 from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
@@ -26,13 +27,19 @@ OPSET, IR_VERSION = 23, 11
 FOLDED = 1024  # values; larger constants are not computed in advance
 
 
-def _trace(
+def to_onnx(
     module: nn.Module,
     inputs: tuple[Tensor, ...],
     names: list[str],
     outputs: list[str],
     dynamic: dict[str, Any],
 ) -> ModelProto:
+    """``module`` as it computes on ``inputs``, with the operators of this project lowered; nothing is packed.
+
+    Args:
+        names, outputs: of the graph's inputs and outputs.
+        dynamic: as torch.onnx.export takes it.
+    """
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -50,7 +57,9 @@ def _trace(
         assert program is not None
         # Gathers of learned tables stay gathers (a device folds them when it loads), so that the file stays small.
         optimize_ir(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED, should_fold=_should_fold)
-    return tidy(program.model_proto)
+    model = program.model_proto
+    write_out(model)
+    return tidy(model)
 
 
 @contextmanager
@@ -109,7 +118,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     example = torch.zeros(size - 3, size - 5, 3, dtype=torch.uint8)
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
     with nullcontext() if plain else deployed_forms(graph.encoder):
-        model = _trace(graph, (example,), ["image"], ["embedding"], dynamic)
+        model = to_onnx(graph, (example,), ["image"], ["embedding"], dynamic)
     name_matrices(model)
     split_products(model)
     scale_at_run_time(model, "image")
@@ -133,7 +142,7 @@ def export_decoder(graph: DecoderGraph, grid: int) -> ModelProto:
     points = Dim("points", min=1, max=4096)
     dynamic: dict[str, Any] = dict.fromkeys(names)
     dynamic |= {"point_coords": {1: points}, "point_labels": {1: points}}
-    model = _trace(graph, inputs, names, ["low_res_logits", "iou_predictions"], dynamic)
+    model = to_onnx(graph, inputs, names, ["low_res_logits", "iou_predictions"], dynamic)
     name_matrices(model)
     scale_at_run_time(model, "point_coords")
     store_rounded(model)

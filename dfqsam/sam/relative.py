@@ -17,19 +17,24 @@ def by_offset(table: Tensor, size: int) -> Tensor:
     return table.index_select(0, offsets).reshape(size, size, -1)
 
 
-def relative_bias(query: Tensor, table_h: Tensor, table_w: Tensor, first_row: int = 0) -> Tensor:
-    """What relative positions add to the attention scores.
+def relative_terms(query: Tensor, table_h: Tensor, table_w: Tensor, first_row: int = 0) -> tuple[Tensor, Tensor]:
+    """What relative positions add to the attention scores of keys in each row, and in each column.
 
     Args:
         query: B x h x w x c, unscaled; h rows of the H x W grid, from ``first_row`` on, and its first w columns.
         table_h, table_w: H x H x c and W x W x c (:func:`by_offset`).
 
     Returns:
-        B x (h w) x H x W.
+        B x h x w x H and B x h x w x W.
     """
-    rows = query.shape[1]
-    vertical = query @ table_h[first_row : first_row + rows].transpose(1, 2)
+    vertical = query @ table_h[first_row : first_row + query.shape[1]].transpose(1, 2)
     horizontal = (query.transpose(1, 2) @ table_w[: query.shape[2]].transpose(1, 2)).transpose(1, 2)
+    return vertical, horizontal
+
+
+def relative_bias(query: Tensor, table_h: Tensor, table_w: Tensor, first_row: int = 0) -> Tensor:
+    """The sum of both terms of :func:`relative_terms` for every key, B x (h w) x H x W."""
+    vertical, horizontal = relative_terms(query, table_h, table_w, first_row)
     bias = vertical[..., :, None] + horizontal[..., None, :]
     return bias.reshape(query.shape[0], -1, table_h.shape[1], table_w.shape[1])
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dfqsam.sam.fused import attention, bottleneck
 from dfqsam.sam.sites import ChannelsLastConv, Pointwise, Product, Site, neck, neck_sites, pointwise_weights, site_of
-from dfqsam.sam.windows import gather_tokens, gather_windows, partition, unpartition
+from dfqsam.sam.windows import Group, in_windows, partition, unpartition
 
 BN_EPS = 1e-5
 
@@ -139,10 +139,12 @@ class WindowAttention(nn.Module):
         height, width, dim = x.shape[1:]
         qkv, head, bias = self.qkv(self.norm(x)), dim // self.heads, bias_table(self.attention_biases, self.window)
         if self.fused:
-            pads = self.qkv_pad.chunk(3)
-            parts = (gather_windows(part, self.window, pad) for part, pad in zip(qkv.chunk(3, -1), pads, strict=True))
-            mixed = attention(*parts, bias[None], self.heads, head**-0.5)
-            return self.proj(gather_tokens(mixed, self.window, height, width))
+
+            def attend(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
+                own = bias.unflatten(1, (self.window, -1))[:, : group.high, : group.wide].flatten(1, 2)
+                return attention(query.flatten(1, 2), key, value, own[None], self.heads, head**-0.5)
+
+            return self.proj(in_windows(qkv, self.qkv_pad, self.window, attend))
         mixed = self._attend(partition(qkv, self.window, self.qkv_pad), bias, head)
         return self.proj(unpartition(mixed, self.window, height, width))
 

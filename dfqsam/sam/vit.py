@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfqsam.sam.fused import attention
-from dfqsam.sam.relative import by_offset, relative_bias, resample_grid, resample_table
+from dfqsam.sam.integer_attention import attention_on_integers
+from dfqsam.sam.relative import by_offset, relative_bias, relative_terms, resample_grid, resample_table
 from dfqsam.sam.sites import ChannelsLastConv, Product, Site, neck, neck_sites, pointwise_weights, site_of
-from dfqsam.sam.windows import gather_windows, partition, runs, tiles, unpartition, untile
+from dfqsam.sam.windows import Group, in_windows, partition, unpartition
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class Attention(nn.Module):
 
     Attributes:
         fused: compute attention as one operator, see :mod:`dfqsam.sam.fused`.
+        on_integers: both products of attention over the whole grid, see :mod:`dfqsam.sam.integer_attention`.
     """
 
-    fused = False
+    fused = on_integers = False
 
     qkv_pad: Tensor
     rel_pos_h: Tensor
@@ -73,8 +75,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
         qkv = self.qkv(x)
+        if self.on_integers:
+            return self.proj(self._whole_on_integers(qkv))
         if self.fused:
-            return self.proj(self._fused_windows(qkv) if self.window else self._fused_whole(qkv))
+            mixed = in_windows(qkv, self.qkv_pad, self.window, self._fused) if self.window else self._fused_whole(qkv)
+            return self.proj(mixed)
         if self.window:
             mixed = self._attend(partition(qkv, self.window, self.qkv_pad), self.window)
             return self.proj(unpartition(mixed, self.window, height, width))
@@ -107,39 +112,27 @@ class Attention(nn.Module):
         chunks = []
         for first in range(0, height, self.rows):
             part = query[:, first : first + self.rows]
-            chunks.append(self._fused(part, key, value, first).reshape(part.shape))
+            chunks.append(self._fused(part, key, value, first=first).reshape(part.shape))
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
-    def _fused_windows(self, qkv: Tensor) -> Tensor:
-        """B x H x W x 3C to B x H x W x C in windows. Padded tokens are keys and values; queries are real ones only, so
-        that windows which reach beyond an edge are taken apart from the others."""
-        window, (height, width) = self.window, qkv.shape[1:3]
-        query, key, value = qkv.chunk(3, -1)
-        _, pad_key, pad_value = self.qkv_pad.chunk(3)
-        down, across = -(-height // window), -(-width // window)
-        key, value = (
-            gather_windows(x, window, pad).unflatten(0, (-1, down, across))
-            for x, pad in ((key, pad_key), (value, pad_value))
-        )
-        strips = []
-        for rows, high in runs(height, window):
-            parts = []
-            for columns, wide in runs(width, window):
-                own = query[:, rows.start * window :, columns.start * window :]
-                own = own[:, : len(rows) * high, : len(columns) * wide]
-                near = (slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-                mixed = self._fused(tiles(own, high, wide), key[near].flatten(0, 2), value[near].flatten(0, 2))
-                parts.append(untile(mixed.reshape(-1, high, wide, own.shape[-1]), len(rows), len(columns)))
-            strips.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))
-        return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
+    def _whole_on_integers(self, qkv: Tensor) -> Tensor:
+        """B x H x W x 3C to B x H x W x C over the whole grid."""
+        query, key, value = (self._by_head(x) for x in qkv.chunk(3, -1))
+        terms = relative_terms(query, by_offset(self.rel_pos_h, self.side), by_offset(self.rel_pos_w, self.side))
+        flat = (x.flatten(1, 2) for x in (query, key, value, *terms))
+        mixed = attention_on_integers(*flat, query.shape[-1] ** -0.5).reshape(query.shape)
+        return mixed.unflatten(0, (-1, self.heads)).permute(0, 2, 3, 1, 4).flatten(3)
 
-    def _fused(self, query: Tensor, key: Tensor, value: Tensor, first: int = 0) -> Tensor:
-        """N x h x w x C queries, from row ``first`` on, over N x side² x C keys and values: N x h w x C."""
-        head = query.shape[-1] // self.heads
-        own = query.unflatten(-1, (self.heads, head)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor, _: Group | None = None, first: int = 0) -> Tensor:
+        """N x h x w x C queries, from row ``first`` on, over N x side² x C keys and values: N x (h w) x C."""
+        own = self._by_head(query)
         table_h, table_w = by_offset(self.rel_pos_h, self.side), by_offset(self.rel_pos_w, self.side)
         bias = relative_bias(own, table_h, table_w, first).flatten(2).unflatten(0, (-1, self.heads))
-        return attention(query.flatten(1, 2), key, value, bias, self.heads, head**-0.5)
+        return attention(query.flatten(1, 2), key, value, bias, self.heads, own.shape[-1] ** -0.5)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """N x h x w x C to (N heads) x h x w x C / heads."""
+        return x.unflatten(-1, (self.heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
 
 
 class Mlp(nn.Module):

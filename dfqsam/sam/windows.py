@@ -7,6 +7,10 @@ statistic.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -32,47 +36,107 @@ def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor
     return x.reshape(-1, rows * window, columns * window, channels)[:, :height, :width]
 
 
-def gather_windows(x: Tensor, window: int, pad: Tensor) -> Tensor:
-    """What :func:`partition` gives, as one gather of tokens: a graph then moves every token once. The index is made of
-    two short lists, which a runtime multiplies out when it loads the graph."""
+@dataclass(frozen=True)
+class Group:
+    """Windows that have equally many real tokens: ``high`` x ``wide`` of each; ``rows`` and ``columns`` number them."""
+
+    rows: range
+    columns: range
+    high: int
+    wide: int
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Group], Tensor]
+
+
+def groups(height: int, width: int, window: int) -> list[list[Group]]:
+    """The windows of a grid of ``height`` x ``width`` tokens: whole ones, and those that reach beyond an edge."""
+    return [
+        [Group(rows, columns, high, wide) for columns, wide in _runs(width, window)]
+        for rows, high in _runs(height, window)
+    ]
+
+
+def gather_real(x: Tensor, window: int, group: Group) -> Tensor:
+    """The real tokens of a group's windows, from B x H x W x C: (B * windows) x high x wide x C, as one gather, so that
+    a graph moves every token once. The index is made of lists, which a runtime adds up when it loads the graph."""
     batch, height, width, channels = x.shape
-    tokens = torch.cat([x.reshape(batch, height * width, channels), pad.expand(batch, 1, channels)], dim=1)
-    missing = height * width  # where the padding stands
-    starts = torch.tensor([y * width if y < height else missing for y in range(height + -height % window)])
-    steps = torch.tensor([x if x < width else missing for x in range(width + -width % window)])
-    index = starts.reshape(-1, 1, window, 1) + steps.reshape(1, -1, 1, window)
-    found = tokens.index_select(1, index.clamp(max=missing).flatten().to(x.device))
-    return found.reshape(-1, window * window, channels)
+    below, right = _steps(group.rows, window, group.high), _steps(group.columns, window, group.wide)
+    index = (below * width)[:, None, :, None] + right[None, :, None, :]
+    found = x.reshape(batch, height * width, channels).index_select(1, index.flatten().to(x.device))
+    return found.reshape(-1, group.high, group.wide, channels)
 
 
-def gather_tokens(windows: Tensor, window: int, height: int, width: int) -> Tensor:
-    """What :func:`unpartition` gives, as one gather of tokens."""
-    columns, area = -(-width // window), window * window
-    starts = torch.tensor([y // window * columns * area + y % window * window for y in range(height)])
-    steps = torch.tensor([x // window * area + x % window for x in range(width)])
-    index = (starts[:, None] + steps[None, :]).flatten().to(windows.device)
-    channels = windows.shape[-1]
-    tokens = windows.reshape(-1, -(-height // window) * columns * area, channels)
-    return tokens.index_select(1, index).reshape(-1, height, width, channels)
+def gather_padded(tokens: Tensor, height: int, width: int, window: int, group: Group) -> Tensor:
+    """All tokens of a group's windows, the same way: B x (H W + 1) x C, of which the last stands where one is missing,
+    into (B * windows) x window² x C. What :func:`partition` gives, when a group has all windows."""
+    missing = height * width
+    below, right = _steps(group.rows, window, window), _steps(group.columns, window, window)
+    below, right = (below * width).where(below < height, missing), right.where(right < width, missing)
+    index = (below[:, None, :, None] + right[None, :, None, :]).clamp(max=missing)
+    found = tokens.index_select(1, index.flatten().to(tokens.device))
+    return found.reshape(-1, window * window, tokens.shape[-1])
 
 
-def runs(length: int, window: int) -> list[tuple[range, int]]:
+def put_back(parts: list[Tensor], grouped: list[list[Group]]) -> Tensor:
+    """The inverse of :func:`gather_real` for all groups of a grid: (B * windows) x high x wide x C of each, in their
+    order, into B x H x W x C, as one gather."""
+    strips, first, batch = [], 0, len(parts[0]) // (len(grouped[0][0].rows) * len(grouped[0][0].columns))
+    for strip in grouped:
+        places = []
+        for group in strip:
+            count, (high, wide) = len(group.columns), (group.high, group.wide)
+            below = torch.arange(len(group.rows) * high)
+            right = torch.arange(count * wide)
+            below = below // high * (count * high * wide) + below % high * wide
+            right = right // wide * (high * wide) + right % wide
+            places.append(first + below[:, None] + right[None, :])
+            first += len(group.rows) * count * high * wide
+        strips.append(torch.cat(places, 1))
+    index = torch.cat(strips)
+    tokens = torch.cat([part.reshape(batch, -1, part.shape[-1]) for part in parts], 1)
+    return tokens.index_select(1, index.flatten().to(tokens.device)).reshape(batch, *index.shape, tokens.shape[-1])
+
+
+def in_windows(qkv: Tensor, pad: Tensor, window: int, attend: Attend) -> Tensor:
+    """Attention in windows. Padded tokens are keys and values; queries are real ones only, so that windows which reach
+    beyond an edge are taken apart from the others.
+
+    Args:
+        qkv: B x H x W x 3C.
+        pad: what a padded token has (3C).
+        attend: from N x high x wide x C queries, N x window² x C keys and values and their group to N x (high wide) x
+            C.
+
+    Returns:
+        B x H x W x C.
+    """
+    query, *others = qkv.chunk(3, -1)
+    batch, height, width, channels = query.shape
+    near = [
+        torch.cat([x.reshape(batch, -1, channels), own.expand(batch, 1, channels)], 1)
+        for x, own in zip(others, pad.chunk(3)[1:], strict=True)
+    ]
+    grouped, parts = groups(height, width, window), []
+    for group in itertools.chain.from_iterable(grouped):
+        own = gather_real(query, window, group)
+        key, value = (gather_padded(x, height, width, window, group) for x in near)
+        parts.append(attend(own, key, value, group).reshape(own.shape))
+    return put_back(parts, grouped)
+
+
+def _steps(numbers: range, window: int, count: int) -> Tensor:
+    """Where the first ``count`` tokens of the windows ``numbers`` are along a side: windows x count."""
+    return torch.tensor([[number * window + i for i in range(count)] for number in numbers])
+
+
+def _runs(length: int, window: int) -> list[tuple[range, int]]:
     """Windows along a side of ``length`` tokens, those of one size together: their numbers, and how many tokens each
     really has.
 
-    >>> runs(16, 14), runs(28, 14)
+    >>> _runs(16, 14), _runs(28, 14)
     ([(range(0, 1), 14), (range(1, 2), 2)], [(range(0, 2), 14)])
     """
     whole, rest = divmod(length, window)
     found = [(range(whole), window)] if whole else []
     return [*found, (range(whole, whole + 1), rest)] if rest else found
-
-
-def tiles(x: Tensor, high: int, wide: int) -> Tensor:
-    """B x (n high) x (m wide) x C into (B n m) x high x wide x C."""
-    return x.unflatten(2, (-1, wide)).unflatten(1, (-1, high)).transpose(2, 3).flatten(0, 2)
-
-
-def untile(x: Tensor, down: int, across: int) -> Tensor:
-    """The inverse of :func:`tiles`, of ``down`` x ``across`` tiles."""
-    return x.unflatten(0, (-1, down, across)).transpose(2, 3).flatten(3, 4).flatten(1, 2)

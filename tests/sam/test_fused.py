@@ -7,7 +7,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.sam.fused import attention, bottleneck, deployed_forms
 from dfqsam.sam.tinyvit import MBConv, PatchMerging
-from dfqsam.sam.windows import gather_tokens, gather_windows, partition, runs, tiles, unpartition, untile
+from dfqsam.sam.windows import gather_padded, gather_real, groups, in_windows, partition, put_back
 from dfqsam.synth.shapes import shapes
 from tests.quant.test_compensate import tiny_vit
 from tests.small import tiny_encoder
@@ -66,16 +66,35 @@ def test_attention_by_hand():
 @pytest.mark.parametrize(("height", "width", "window"), [(14, 14, 7), (9, 16, 7), (3, 5, 7), (8, 8, 3)])
 def test_gathered_windows_are_partitioned_ones(height, width, window):
     x, pad = torch.randn(2, height, width, 4), torch.randn(4)
-    windows = gather_windows(x, window, pad)
-    assert torch.equal(windows, partition(x, window, pad))
-    assert torch.equal(gather_tokens(windows, window, height, width), x)
-    assert torch.equal(unpartition(windows, window, height, width), x)
+    tokens = torch.cat([x.flatten(1, 2), pad.expand(2, 1, 4)], 1)
+    wanted = partition(x, window, pad).unflatten(0, (2, -(-height // window), -(-width // window)))
+    grouped = groups(height, width, window)
+    parts = []
+    for group in (group for strip in grouped for group in strip):
+        near = (slice(None), slice(group.rows.start, group.rows.stop), slice(group.columns.start, group.columns.stop))
+        own = wanted[near].flatten(0, 2)
+        assert torch.equal(gather_padded(tokens, height, width, window, group), own)
+        parts.append(gather_real(x, window, group))
+        real = own.unflatten(1, (window, window))[:, : group.high, : group.wide]
+        assert torch.equal(parts[-1], real)
+    assert torch.equal(put_back(parts, grouped), x)
 
 
-def test_tiles_are_put_together_again():
-    x = torch.randn(2, 6, 8, 3)
-    made = tiles(x, 3, 2)
-    assert made.shape == (2 * 2 * 4, 3, 2, 3)
-    assert torch.equal(made[1], x[0, :3, 2:4])
-    assert torch.equal(untile(made, 2, 4), x)
-    assert runs(5, 7) == [(range(0, 1), 5)]
+def test_windows_see_their_own_tokens_and_the_padding():
+    """Each query is answered with the sum of its window's values: ones, and 10 for every token that is missing."""
+    qkv, pad = torch.ones(1, 3, 5, 3), torch.full((3,), 10.0)
+    seen = []
+
+    def attend(query, key, value, group):
+        seen.append((len(query), group.high, group.wide))
+        return value.sum(1, keepdim=True).expand(-1, group.high * group.wide, 1)
+
+    found = in_windows(qkv, pad, 2, attend)[0, :, :, 0]
+    assert seen == [(2, 2, 2), (1, 2, 1), (2, 1, 2), (1, 1, 1)]
+    assert found.tolist() == [[4, 4, 4, 4, 22], [4, 4, 4, 4, 22], [22, 22, 22, 22, 31]]
+
+
+def test_groups_by_hand():
+    assert [[(g.rows, g.columns, g.high, g.wide) for g in strip] for strip in groups(5, 16, 14)] == [
+        [(range(0, 1), range(0, 1), 5, 14), (range(0, 1), range(1, 2), 5, 2)]
+    ]
