@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import pytest
 import torch
 
 from dfqsam.assemble import build_bundle
@@ -48,3 +49,9 @@ def small_bundle(folder: Path, sam: Sam, config: QuantConfig, images: int = 4) -
     size = sam.family.image_size
     pictures = SyntheticSet.of(shapes(images, size, 0), torch.zeros(images, 1, size, size), {}, [])
     return build_bundle(sam, pictures, folder, config, {"images": images, "origin": "drawn"}, "0" * 64)
+
+
+def bundle_on_integers(folder: Path, patch: pytest.MonkeyPatch) -> Bundle:
+    """Of a SAM ViT (w8a8) whose attention over its whole grid was "measured" to be faster on integers."""
+    patch.setattr("dfqsam.export.attention._measured", lambda: {(1, 16, 16, 2, 32): 0.5})
+    return small_bundle(folder, small_sam("sam-vit-b", 64), QuantConfig.of("w8a8", "plain"))

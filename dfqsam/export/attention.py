@@ -85,7 +85,7 @@ def choose_products(encoder: nn.Module) -> None:
     """Lets ``encoder`` compute attention over the whole grid on integers where that is faster, in place."""
     measured = _measured()
     for module in _whole(encoder):
-        tokens, channels = module.side**2, module.qkv.out_features // (3 * module.heads)
+        tokens, channels = module.side**2, module.rel_pos_h.shape[1]
         ratio = measured.get((1, tokens, tokens, module.heads, channels))
         module.on_integers = ratio is not None and ratio <= WORTH
 

@@ -7,13 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfqsam.config import QuantConfig
 from dfqsam.export.census import census
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.integer_attention import SCORES
 from dfqsam.export.parity import encoder_parity
 from dfqsam.export.trace import export_encoder
+from dfqsam.runtime import Predictor, self_test
 from dfqsam.sam.integer_attention import QUERY_TOP, SHARE_TOP, TOP, _rounded, attention_on_integers, rows_of
 from dfqsam.sam.vit import Attention, ViT, ViTConfig
+from tests.small_bundle import bundle_on_integers, small_bundle, small_sam
 
 
 def values(side: int, heads: int = 2, channels: int = 8, seed: int = 0) -> list[torch.Tensor]:
@@ -117,3 +120,22 @@ def test_a_graph_computes_the_same_on_integer_kernels_in_pieces():
     assert counts["Attention"] == 0
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert np.isfinite(np.asarray(session.run(None, {"image": picture[:1, :1] * 0})[0])).all()  # nearly all alike
+
+
+def test_a_bundle_proves_itself_and_says_what_is_computed_how(tmp_path, monkeypatch):
+    bundle = bundle_on_integers(tmp_path / "bundle", monkeypatch)
+    said = bundle.manifest.quantization
+    assert said["full_precision"].startswith("depthwise convolutions, attention products in windows")
+    shapes = {(s["queries"], s["keys"]): s["computed_in"] for s in said["attention_products"]["shapes"]}
+    assert shapes == {(16, 16): "8 bits", (16, 196): "float32"}
+    assert said["parity"]["lockstep"] < 1e-3
+    report = self_test(Predictor(bundle))
+    assert report is not None
+    assert report.passed
+
+
+def test_activations_that_must_not_be_rounded_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("dfqsam.export.attention._measured", lambda: {(1, 16, 16, 2, 32): 0.5})
+    bundle = small_bundle(tmp_path / "bundle", small_sam("sam-vit-b", 64), QuantConfig.of("w4-only", "plain"))
+    shapes = bundle.manifest.quantization["attention_products"]["shapes"]
+    assert {s["computed_in"] for s in shapes} == {"float32"}

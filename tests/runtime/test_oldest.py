@@ -12,7 +12,7 @@ import pytest
 from dfqsam.assets import shipped_bundle
 from dfqsam.config import QuantConfig
 from tests.runtime import elsewhere
-from tests.small_bundle import small_bundle, small_sam
+from tests.small_bundle import bundle_on_integers, small_bundle, small_sam
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -76,3 +76,11 @@ def test_weights_in_blocks_are_computed_exactly(python, tmp_path):
     new = computed(Path(sys.executable), bundle.path, tmp_path / "new.npz")
     assert bool(old["passed"])
     assert difference(old, new) < 1e-4  # no activation is rounded, and nothing chaotic about it
+
+
+def test_attention_on_integers_is_computed_the_same(python, tmp_path, monkeypatch):
+    bundle = bundle_on_integers(tmp_path / "bundle", monkeypatch)
+    old = computed(python, bundle.path, tmp_path / "old.npz")
+    new = computed(Path(sys.executable), bundle.path, tmp_path / "new.npz")
+    assert bool(old["passed"])
+    assert difference(old, new) < CHAOS

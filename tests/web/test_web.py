@@ -20,7 +20,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.runtime import Predictor
 from dfqsam.runtime.selftest import DICE, SelfTest, difference, part_means
 from tests.app.browser import CHROMIUM
-from tests.small_bundle import small_bundle, small_sam
+from tests.small_bundle import bundle_on_integers, small_bundle, small_sam
 
 VERSION = "1.30.0"  # of onnxruntime-web
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -107,13 +107,22 @@ def test_the_shipped_bundle_passes_its_self_test_in_a_browser(library, browser, 
     assert error < 0.1  # the chaos of rounding makes 0.04
 
 
-def test_weights_in_blocks_are_computed_exactly_in_a_browser(library, browser, tmp_path):
-    bundle = small_bundle(tmp_path / "bundle", small_sam("sam-med2d", 64), QuantConfig.of("w4-only", "plain"))
+def error_in_a_browser(bundle, library, browser, folder) -> float:
+    """Of the embedding of the self-test's picture, relative to ONNX Runtime here."""
     test = SelfTest.of(bundle)
     assert test is not None
-    (tmp_path / "page").mkdir()
-    found = computed(bundle, library, browser, tmp_path / "page")
+    folder.mkdir()
+    found = computed(bundle, library, browser, folder)
     predictor = Predictor(bundle, threads=1)
     predictor.set_image(test.picture)
-    error = np.linalg.norm(found["embedding"] - predictor.embedding) / np.linalg.norm(predictor.embedding)
-    assert error < 1e-4
+    return float(np.linalg.norm(found["embedding"] - predictor.embedding) / np.linalg.norm(predictor.embedding))
+
+
+def test_weights_in_blocks_are_computed_exactly_in_a_browser(library, browser, tmp_path):
+    bundle = small_bundle(tmp_path / "bundle", small_sam("sam-med2d", 64), QuantConfig.of("w4-only", "plain"))
+    assert error_in_a_browser(bundle, library, browser, tmp_path / "page") < 1e-4
+
+
+def test_attention_on_integers_is_computed_the_same_in_a_browser(library, browser, tmp_path, monkeypatch):
+    bundle = bundle_on_integers(tmp_path / "bundle", monkeypatch)
+    assert error_in_a_browser(bundle, library, browser, tmp_path / "page") < 0.1  # the chaos of rounding
