@@ -2,14 +2,15 @@
 
 Nothing is calibrated; ranges are those of the picture at hand. Queries have a scale a head in each strip of rows, keys
 one a token and values one a channel. Keys lose their mean first, which adds the same to all scores of a query, so that
-the softmax does not see it; values lose theirs too and get it back at the end, so that what small probabilities lose by
-rounding goes to the mean of the values and not to zero. Probabilities are rounded before they are divided by their
-sum, on a grid that ends at the largest of each row.
+the softmax does not see it; it is what puts two peaks into the keys of SAM. Values lose theirs too and get it back at
+the end, so that what small probabilities lose by rounding goes to the mean of the values and not to zero. Probabilities
+are rounded before they are divided by their sum, on a grid that ends at the largest of each row.
 
 Codes of keys and values reach 64: two products with codes of 255 then fit the 16 bits in which processors without VNNI
 add them.
 
-Source of centred keys and scales a token: SageAttention (Zhang et al., ICLR 2025), section 3.2; the rest is ours.
+Sources: centred keys and scales a token, SageAttention (Zhang et al., ICLR 2025); two peaks of SAM's keys, PTQ4SAM (Lv
+et al., CVPR 2024); the rest is ours.
 """
 
 from __future__ import annotations
