@@ -17,7 +17,7 @@ from dfqsam.evaluate.medseg import THIN, Case
 from dfqsam.evaluate.metrics import dice
 from dfqsam.evaluate.summary import mean_over_sets
 from dfqsam.experiment.cases import by_picture, picture_tensor
-from dfqsam.experiment.keep import Kept, fingerprint, picture_key
+from dfqsam.experiment.keep import Kept, answer_key, fingerprint
 from dfqsam.progress import stage
 from dfqsam.sam.geometry import as_rgb, resize_longest_side, to_input_frame, undo_on_logits
 from dfqsam.sam.model import Sam
@@ -80,7 +80,8 @@ class Judge:
         groups = by_picture(cases)
         with stage("Masks of the full-precision model", len(groups)) as advance:
             for group in groups:
-                question, identity = self._ask(group), picture_key(group, model)
+                question = self._ask(group)
+                identity = answer_key(model, question.picture, question.boxes.numpy(), question.shape)
                 self.questions.append((question, identity))
                 answer = self.kept.get(identity)
                 if answer is None:

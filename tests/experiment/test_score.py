@@ -1,5 +1,7 @@
 import copy
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,22 @@ def test_answers_are_kept_on_the_disk_and_survive_damage(folder, tmp_path):
     assert second.base == first.base
     next(cache.glob("*.npz")).write_bytes(b"cut off")
     assert Judge(sam, chosen, cache).base == first.base
+    assert len(calls) == 1
+
+
+def test_a_copy_of_the_data_asks_nothing_again_and_other_pixels_do(folder, tmp_path):
+    sam, cache, moved = small_sam(), tmp_path / "judge", tmp_path / "copied"
+    Judge(sam, search_subset(folder, masks=None), cache)
+    shutil.copytree(folder, moved, copy_function=shutil.copyfile)  # with other times
+
+    calls = []
+    sam.encoder.register_forward_hook(lambda *_: calls.append(1))
+    chosen = search_subset(moved, masks=None)
+    Judge(sam, chosen, cache)
+    assert not calls
+    pixels = 255 - cv2.imread(str(chosen[0].image))
+    cv2.imwrite(str(chosen[0].image), pixels)
+    Judge(sam, search_subset(moved, masks=None), cache)
     assert len(calls) == 1
 
 
