@@ -112,39 +112,44 @@ class _Nodes:
 
 
 def _attention(g: _Nodes, node: NodeProto) -> None:
+    """What :func:`dfqsam.sam.integer_attention.attention_on_integers` computes, strip by strip and a few heads at a
+    time; whatever is as small as queries, keys and values is computed for all of them at once."""
     query, key, value, vertical, horizontal = node.input
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     heads, side, tokens = settings["heads"], settings["side"], settings["side"] ** 2
+    count = rows_of(side) * side
     unsigned, signed, none = (g.constant(zero) for zero in (np.uint8(128), np.int8(0), np.uint8(0)))
     centred = g("Sub", key, g("ReduceMean", key, g.integers(1)))
     keys, key_scale = (g("Transpose", x, perm=[0, 2, 1]) for x in g.rounded(centred, (2,), TOP, signed))
     mean = g("ReduceMean", value, g.integers(1))
     values, value_scale = g.rounded(g("Sub", value, mean), (1,), TOP, signed)
-    value_scale = g("Div", value_scale, g.floats(SHARE_TOP))
+    strips = g("Reshape", query, g.integers(0, tokens // count, count, -1))
+    queries, query_scale = g.rounded(strips, (2, 3), QUERY_TOP, unsigned)
+    queries = g("Reshape", queries, g.integers(0, tokens, -1))
+    key_scale = g("Mul", key_scale, g.floats(settings["scale"]))
+    scale = g("Mul", g("Reshape", query_scale, g.integers(0, -1, 1)), key_scale)  # heads x strips x tokens
     down, across = g("Unsqueeze", vertical, g.integers(3)), g("Unsqueeze", horizontal, g.integers(2))
-    count = rows_of(side) * side
+
     together = max(1, SCORES // (count * tokens))
     parts = []
     for head in range(0, heads, together):
-        whole = (0, head, min(head + together, heads))
-        own_keys, own_scale, own_values, last_scale, own_mean = (
-            g.slice(x, whole) for x in (keys, key_scale, values, value_scale, mean)
-        )
-        strips = []
-        for first in range(0, tokens, count):
-            piece = whole, (1, first, min(first + count, tokens))
-            codes, query_scale = g.rounded(g.slice(query, *piece), (1, 2), QUERY_TOP, unsigned)
-            sums = g.cast(g("MatMulInteger", codes, own_keys, unsigned))
-            scale = g("Mul", g("Mul", own_scale, query_scale), g.floats(settings["scale"]))
-            scores = g("Reshape", g("Mul", sums, scale), g.integers(0, 0, side, side))
-            scores, below = g("Add", scores, g.slice(across, *piece)), g.slice(down, *piece)
+        some = (0, head, min(head + together, heads))
+        own_keys, own_values = (g.slice(x, some) for x in (keys, values))
+        own_parts = []
+        for strip in range(tokens // count):
+            piece = some, (1, strip * count, (strip + 1) * count)
+            products = g.cast(g("MatMulInteger", g.slice(queries, *piece), own_keys, unsigned))
+            scores = g("Mul", products, g.slice(scale, some, (1, strip, strip + 1)))
+            scores = g("Add", g("Reshape", scores, g.integers(0, 0, side, side)), g.slice(across, *piece))
+            below = g.slice(down, *piece)
             largest = g("Add", g("ReduceMax", scores, g.integers(3)), below)
             below = g("Sub", below, g("ReduceMax", largest, g.integers(2)))
             shares = g("Reshape", g("Exp", g("Add", scores, below)), g.integers(0, 0, tokens))
             rounded = g("QuantizeLinear", shares, g.floats(1 / SHARE_TOP), none)
-            mixed = g("Mul", g.cast(g("MatMulInteger", rounded, own_values)), last_scale)
-            mixed = g("Div", mixed, g("ReduceSum", shares, g.integers(2)))
-            strips.append(g("Add", mixed, own_mean))
-        parts.append(g.concat(strips, 1))
-    g.concat(parts, 0)
+            # Divided here, so that a runtime is through with these shares before it makes the next.
+            mixed = g.cast(g("MatMulInteger", rounded, own_values))
+            own_parts.append(g("Div", mixed, g("ReduceSum", shares, g.integers(2))))
+        parts.append(g.concat(own_parts, 1))
+    mixed = g("Mul", g.concat(parts, 0), g("Div", value_scale, g.floats(SHARE_TOP)))
+    g("Add", mixed, mean)
     g.made[-1].output[0] = node.output[0]  # what the rest of the graph calls the result

@@ -24,12 +24,12 @@ QUERIES = 256  # that a strip has about
 
 
 def rows_of(side: int) -> int:
-    """How many rows of queries of a grid of ``side`` x ``side`` tokens share a strip.
+    """How many rows of queries of a grid of ``side`` x ``side`` tokens share a strip; all strips have as many.
 
-    >>> rows_of(64), rows_of(16), rows_of(1000)
-    (4, 16, 1)
+    >>> rows_of(64), rows_of(16), rows_of(20), rows_of(1000)
+    (4, 16, 10, 1)
     """
-    return max(1, min(side, QUERIES // side))
+    return next(rows for rows in range(min(side, max(1, QUERIES // side)), 0, -1) if side % rows == 0)
 
 
 def _rounded(x: Tensor, dims: tuple[int, ...], top: int) -> tuple[Tensor, Tensor]:

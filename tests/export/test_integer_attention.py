@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfqsam.config import QuantConfig
-from dfqsam.export.census import census
+from dfqsam.export.census import census, optimized
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.integer_attention import SCORES
 from dfqsam.export.parity import encoder_parity
@@ -117,6 +117,8 @@ def test_a_graph_computes_the_same_on_integer_kernels_in_pieces():
     counts = census(model.SerializeToString())
     assert counts["MatMulIntegerToFloat"] == 4 * 2  # strips and parts of the heads; scores and their scale in one
     assert counts["MatMulInteger"] == 4 * 2
+    order = [n.op_type for n in optimized(model.SerializeToString()).graph.node if n.op_type in ("Exp", "ReduceSum")]
+    assert order == ["Exp", "ReduceSum"] * 8  # one piece after the other, so that few scores are in memory
     assert counts["Attention"] == 0
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert np.isfinite(np.asarray(session.run(None, {"image": picture[:1, :1] * 0})[0])).all()  # nearly all alike
