@@ -83,7 +83,7 @@ class _Nodes:
     def constant(self, value: Any) -> str:
         array = np.asarray(value)
         name = f"constant.{array.dtype}.{'_'.join(str(number) for number in array.flatten())}"
-        name += ".axes" if array.ndim else ""
+        name += ".list" if array.ndim else ""
         self.constants.setdefault(name, numpy_helper.from_array(array, name))
         return name
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+PARTS = ("encoder.", "prompt_encoder.", "mask_decoder.")  # of the model; what is named after one is looked up by name
+
 
 def pack_int4(values: NDArray[np.int8]) -> bytes:
     """Two codes a byte, the first in the low half, as ONNX stores INT4.
@@ -106,3 +108,20 @@ def _prepend(model: ModelProto, nodes: list[NodeProto]) -> None:
     everything = [*nodes, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(everything)
+
+
+def shorten_names(model: ModelProto) -> None:
+    """Gives values names of a few letters, and nodes those of what they compute, in place: thousands of long ones take
+    as much room as a layer. Inputs, outputs, and what is named after a part of the model keep theirs."""
+    graph = model.graph
+    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    found = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+    named = [name for name in found if name not in kept and not name.startswith(PARTS)]
+    short = {name: f"_{number:x}" for number, name in enumerate(named)}
+    for tensor in graph.initializer:
+        tensor.name = short.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = short.get(name, name)
+        node.name = node.output[0]

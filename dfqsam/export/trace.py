@@ -19,12 +19,12 @@ from torch.export import Dim
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.integer_attention import write_out
 from dfqsam.export.lowering import translations
-from dfqsam.export.pack import pack_weights, store_halves, store_rounded
+from dfqsam.export.pack import pack_weights, shorten_names, store_halves, store_rounded
 from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
 from dfqsam.sam.fused import deployed_forms
 
 OPSET, IR_VERSION = 23, 11
-FOLDED = 1024  # values; larger constants are not computed in advance
+FOLDED = 256  # values; larger constants are not computed in advance, so that lists of tokens stay short
 
 
 def to_onnx(
@@ -125,6 +125,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     pack_weights(model)
     store_halves(model)
     store_rounded(model)  # what half precision does not hold
+    shorten_names(model)
     return model
 
 
@@ -146,4 +147,5 @@ def export_decoder(graph: DecoderGraph, grid: int) -> ModelProto:
     name_matrices(model)
     scale_at_run_time(model, "point_coords")
     store_rounded(model)
+    shorten_names(model)
     return model

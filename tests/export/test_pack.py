@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from dfqsam.export.pack import pack_int4, pack_weights, store_halves, store_rounded
+from dfqsam.export.pack import pack_int4, pack_weights, shorten_names, store_halves, store_rounded
 from dfqsam.quant.rounding import round_to_grid
 
 
@@ -84,3 +84,30 @@ def test_floats_that_half_precision_holds_are_stored_so_and_the_graph_computes_t
     assert store_halves(model) == 1
     assert model.ByteSize() < size - 1.9 * halves.size
     assert np.array_equal(run(model, x=value), before)
+
+
+def wordy() -> onnx.ModelProto:
+    """y = (x + 2) * 2 + weight, with long names."""
+    nodes = [
+        helper.make_node("Add", ["x", "the_first_constant"], ["what_the_first_sum_gives"], name="the_first_sum"),
+        helper.make_node("Mul", ["what_the_first_sum_gives", "the_second_constant"], ["encoder.layer.matrix"]),
+        helper.make_node("Add", ["encoder.layer.matrix", "encoder.layer.weight"], ["y"], name="the_last_sum"),
+    ]
+    names = ("the_first_constant", "the_second_constant", "encoder.layer.weight", "encoder.other.weight")
+    constants = [numpy_helper.from_array(np.float32([2]), name) for name in names]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+
+
+def test_names_are_short_where_nothing_is_looked_up_by_them():
+    model = wordy()
+    shorten_names(model)
+    names = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    assert names == {"x", "y", "encoder.layer.matrix", "encoder.layer.weight", "_0", "_1", "_2"}
+    assert {t.name for t in model.graph.initializer} == {"_0", "_1", "encoder.layer.weight", "encoder.other.weight"}
+    assert [node.name for node in model.graph.node] == [node.output[0] for node in model.graph.node]
+    onnx.checker.check_model(model)
+    for same in (wordy(), model):
+        session = ort.InferenceSession(same.SerializeToString(), providers=["CPUExecutionProvider"])
+        assert session.run(None, {"x": np.float32([3])})[0] == 12
