@@ -34,12 +34,12 @@ def _schema() -> OpSchema:
     )
 
 
-_placeholder: Any = Op(Opset(DOMAIN, 1), NAME, _schema())
+_one_node: Any = Op(Opset(DOMAIN, 1), NAME, _schema())
 
 
 def attention_on_integers(query: Any, key: Any, value: Any, vertical: Any, horizontal: Any, scale: float) -> Any:
     side = vertical.shape[-1]
-    return _placeholder(query, key, value, vertical, horizontal, heads=query.shape[0], side=side, scale=scale)
+    return _one_node(query, key, value, vertical, horizontal, heads=query.shape[0], side=side, scale=scale)
 
 
 def write_out(model: ModelProto) -> int:
