@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 
 from dfqsam.app import records, who
 from dfqsam.app.case import Case, same_case
 from dfqsam.app.records import Records
+from dfqsam.app.session import Verdict
 from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
-from dfqsam.judgement import REASONS, Stored
+from dfqsam.judgement import REASONS, SiteKey, Stored
 
 DONE = {"accept": "accepted", "reject": "rejected", "prefer": "voted on blinded"}
 DOUBLE = 1.0  # seconds within which a second press of the same button is the same press
@@ -31,23 +33,38 @@ def said(stored: Stored) -> str:
     return words
 
 
+def _asked(key: SiteKey, keys: tuple[str, str] | None) -> tuple[str, str | None, str | None]:
+    """Who judges, and the reason and the code of a rejection."""
+    rater = who.rater(key)
+    if keys is None:
+        return rater, None, None
+    return rater, str(st.session_state.get(keys[0])), str(st.session_state.get(keys[1]) or "").strip().upper() or None
+
+
 def _record(kept: Records, place: str, case: Case, keys: tuple[str, str] | None) -> None:
     """Store a verdict on what was on the screen when the button was pressed; a double click is one verdict."""
-    last = st.session_state.get("judged")
-    if last is not None and last[:2] == (place, keys is None) and last[2] and time.monotonic() - last[4] < DOUBLE:
+    last, now, later = case.work.verdict, time.monotonic(), None
+    if last and (last.place, last.accepts) == (place, keys is None) and last.stored and now - last.time < DOUBLE:
         return
+    # Streamlit (1.67) ends a callback at its next look into the session where a rerun of the whole page is asked for in
+    # that moment, and does not call it again. So it looks once more, and no more after that.
     try:
-        subject, figures = case.subject(kept.key, who.rater(kept.key)), case.figures()
-        if keys is None:
+        asked = _asked(kept.key, keys)
+    except RerunException as ended:
+        later, asked = ended, _asked(kept.key, keys)
+    rater, reason, code = asked
+    try:
+        subject, figures = case.subject(kept.key, rater), case.figures()
+        if reason is None:
             stored = kept.store.accept(subject, figures)
         else:
-            code = str(st.session_state.get(keys[1]) or "").strip().upper()
-            stored = kept.store.reject(subject, figures, str(st.session_state.get(keys[0])), code or None)
+            stored = kept.store.reject(subject, figures, reason, code)
     except DfqsamError as error:
-        st.session_state["judged"] = place, keys is None, None, str(error), time.monotonic()
+        case.work.verdict = Verdict(place, keys is None, None, str(error), time.monotonic())
     else:
-        st.session_state["judged"] = place, keys is None, stored, "", time.monotonic()
-        st.session_state["fresh"] = True
+        case.work.verdict = Verdict(place, keys is None, stored, "", time.monotonic())
+    if later is not None:
+        raise later
 
 
 def before(kept: Records, case: Case) -> tuple[list[Stored], list[Stored]]:
@@ -64,19 +81,19 @@ def before(kept: Records, case: Case) -> tuple[list[Stored], list[Stored]]:
     return own, [one for one in found if one.judgement.subject.rater != subject.rater]
 
 
-def _told(place: str, own: list[Stored], others: list[Stored]) -> None:
+def _told(case: Case, place: str, own: list[Stored], others: list[Stored]) -> None:
     """What was stored just now, and what was there before."""
-    last = st.session_state.get("judged")
-    now = None
-    if last is not None and last[0] == place:
-        now = last[2]
+    last, now = case.work.verdict, None
+    if last is not None and last.place == place:
+        now = last.stored
         if now is None:
-            st.error(f"Not stored. {last[3]}", icon=":material/error:")
+            st.error(f"Not stored. {last.refused}", icon=":material/error:")
         else:
             words = said(now)
             words = words[0].upper() + words[1:]
-            if st.session_state.pop("fresh", False):  # seen wherever the page is scrolled to
+            if not last.told:  # seen wherever the page is scrolled to
                 st.toast(f"{words}. Stored as entry {now.sequence}.", icon=":material/check_circle:")
+                last.told = True
             st.success(
                 f"{words}. Stored as entry {now.sequence}, {when(now)}; nothing of the patient is in it.",
                 icon=":material/check_circle:",
@@ -144,4 +161,4 @@ def show(case: Case) -> None:
         columns[3].text_input(
             "Code of your own list (optional)", key=keys[1], max_chars=4, placeholder="a letter and a number: B12"
         )
-    _told(place, own, others)
+    _told(case, place, own, others)

@@ -22,9 +22,31 @@ from dfqsam.app.sent import Sent
 from dfqsam.app.stack import Stack
 from dfqsam.errors import InputError
 from dfqsam.imaging import Plane, View, Volume, Window
+from dfqsam.judgement import Stored
 
 Place = tuple[str, int]  # plane and slice
 T = TypeVar("T")
+
+
+@dataclass
+class Verdict:
+    """The last verdict on a study that is open.
+
+    Args:
+        place: names slice and model.
+        accepts: whether the mask was accepted.
+        stored: what came of it; None where it was refused.
+        refused: why.
+        time: of the press, in seconds of the clock that only goes forward.
+        told: whether the person has been told.
+    """
+
+    place: str
+    accepts: bool
+    stored: Stored | None
+    refused: str
+    time: float
+    told: bool = False
 
 
 @dataclass
@@ -50,6 +72,7 @@ class Work:
     sent: defaultdict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))  # by component
     shown: dict[Plane, int] = field(default_factory=dict)  # slice by plane
     moves: int = 0  # how often another slice was asked for
+    verdict: Verdict | None = None
     cursor: tuple[int, int, int] | None = None  # voxel that three planes go through
     _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)
     _seen: dict[tuple[str, Place], Window | None] = field(default_factory=dict)

@@ -16,6 +16,8 @@ from dfqsam.app.settings import current
 from dfqsam.errors import DfqsamError
 from dfqsam.judgement import Draw, Figures, Stored
 
+Place = tuple[int, str, int]  # number of the study, plane, slice
+Named = dict[Place, tuple[Draw, Stored] | None]
 # In the order of the panels above them; where they differ comes last.
 CHOICES = {"left": "The left one is better", "right": "The right one is better", "equal": "No difference"}
 
@@ -37,11 +39,11 @@ class Ballot:
     problem: str = ""
 
 
-def _place(case: Case) -> tuple[int, str, int]:
+def _place(case: Case) -> Place:
     return case.work.number, case.plane, case.k
 
 
-def _named() -> dict[tuple[int, str, int], tuple[Draw, Stored] | None]:
+def _named() -> Named:
     """Slices whose masks this session has seen with names, with the vote that came before that."""
     return st.session_state.setdefault("named", {})
 
@@ -95,14 +97,15 @@ def panels(found: Ballot, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return named if found.draw is None else blinded.revealed(named, found.draw.left)
 
 
-def _cast(kept: Records, draw: Draw, choice: str, figures: Figures, place: tuple[int, str, int]) -> None:
+def _cast(kept: Records, draw: Draw, choice: str, figures: Figures, place: Place, named: Named) -> None:
+    """Store a vote. Looks into the session when all is done, as Streamlit may end a callback there (judge.py)."""
     try:
         stored = kept.store.vote(draw.id, draw.subject.rater, choice, figures)
     except DfqsamError as error:
         st.session_state["vote refused"] = str(error)
         st.session_state.pop("draw", None)
     else:
-        _named()[place] = draw, stored
+        named[place] = draw, stored
         st.session_state.pop("draw", None)
 
 
@@ -123,7 +126,7 @@ def show(case: Case, found: Ballot) -> None:
             label,
             key=f"vote {choice} {case.work.number} {case.plane} {case.k}",
             on_click=_cast,
-            args=(kept, found.draw, choice, figures, _place(case)),
+            args=(kept, found.draw, choice, figures, _place(case), _named()),
             width="stretch",
         )
     st.caption("Names, times and sizes are shown after your vote, which cannot be changed.")

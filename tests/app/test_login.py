@@ -137,6 +137,8 @@ def test_who_is_not_logged_in_sees_nothing_and_who_is_judges_by_that_name(browse
             page.mouse.down()
             page.mouse.move(frame["x"] + 180, frame["y"] + 170)
             page.mouse.up()
+            page.get_by_role("button", name="Accept").wait_for()
+            page.locator("[data-test-script-state=notRunning]").wait_for()
             page.get_by_role("button", name="Accept").click()
             page.get_by_text("Accepted. Stored as entry 2").first.wait_for()
             page.get_by_role("button", name="Log out").click()
