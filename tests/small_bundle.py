@@ -10,7 +10,7 @@ from dfqsam.assemble import build_bundle
 from dfqsam.bundle import Bundle
 from dfqsam.config import QuantConfig
 from dfqsam.sam.families import FAMILIES
-from dfqsam.sam.model import Sam, _prompt_modules
+from dfqsam.sam.model import Sam, prompt_modules
 from dfqsam.sam.tinyvit import TinyViT, TinyViTConfig
 from dfqsam.sam.vit import Attention, ViT, ViTConfig
 from dfqsam.synth.shapes import shapes
@@ -39,7 +39,7 @@ def small_encoder(family: str, size: int) -> torch.nn.Module:
 
 def small_sam(family: str, size: int) -> Sam:
     kind = FAMILIES[family]
-    prompts, decoder = _prompt_modules(size // (4 * kind.patch_stride**2 if not kind.is_vit else 16), size)
+    prompts, decoder = prompt_modules(size // (4 * kind.patch_stride**2 if not kind.is_vit else 16), size)
     for module in (prompts, decoder):
         module.eval().requires_grad_(False)
     return Sam(dataclasses.replace(kind, image_size=size), small_encoder(family, size), prompts, decoder)

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from dfqsam.sam.families import FAMILIES
-from dfqsam.sam.model import Sam, _prompt_modules
+from dfqsam.sam.model import Sam, prompt_modules
 from dfqsam.synth.shapes import shapes
 from dfqsam.synth.statistics import MomentTap
 from tests.small import tiny_encoder
@@ -13,7 +13,7 @@ from tests.small import tiny_encoder
 
 def tiny_sam(seed: int = 0) -> Sam:
     encoder = tiny_encoder(seed)
-    prompts, decoder = _prompt_modules(16, 64)
+    prompts, decoder = prompt_modules(16, 64)
     for module in (prompts, decoder):
         module.eval().requires_grad_(False)
     family = FAMILIES["lite-medsam"]

@@ -20,7 +20,7 @@ from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.integer_attention import write_out
 from dfqsam.export.lowering import translations
 from dfqsam.export.pack import pack_weights, shorten_names, store_halves, store_rounded
-from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
+from dfqsam.export.products import scale_at_run_time, split_products, write_matrices
 from dfqsam.sam.fused import deployed_forms
 
 OPSET, IR_VERSION = 23, 11
@@ -119,7 +119,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     dynamic = {"image": {0: Dim("height", min=1, max=size), 1: Dim("width", min=1, max=size)}}
     with nullcontext() if plain else deployed_forms(graph.encoder):
         model = to_onnx(graph, (example,), ["image"], ["embedding"], dynamic)
-    name_matrices(model)
+    write_matrices(model)
     split_products(model)
     scale_at_run_time(model, "image")
     pack_weights(model)
@@ -144,7 +144,7 @@ def export_decoder(graph: DecoderGraph, grid: int) -> ModelProto:
     dynamic: dict[str, Any] = dict.fromkeys(names)
     dynamic |= {"point_coords": {1: points}, "point_labels": {1: points}}
     model = to_onnx(graph, inputs, names, ["low_res_logits", "iou_predictions"], dynamic)
-    name_matrices(model)
+    write_matrices(model)
     scale_at_run_time(model, "point_coords")
     store_rounded(model)
     shorten_names(model)

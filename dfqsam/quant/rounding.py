@@ -44,8 +44,8 @@ def round_for_storage(encoder: nn.Module, keep: tuple[str, ...] = ()) -> int:
     """Rounds what is not quantized and very large to eight bits an output channel, and what is large to half precision
     (:func:`round_to_half`), in place; returns how many weights have eight bits now.
 
-    Of SAM's encoders that concerns the adapters of SAM-Med2D (two thirds of its weights) and, where only matrices are
-    quantized, the neck's 3x3 convolution (a tenth of LiteMedSAM's).
+    Of SAM's encoders that concerns channel attention of SAM-Med2D's adapters and, where only matrices are quantized,
+    the convolutions of these adapters (two thirds of its weights) and the neck's of 3x3 (a tenth of LiteMedSAM's).
 
     Args:
         keep: prefixes of names that are left to half precision.

@@ -125,7 +125,7 @@ def load_sam(
     try:
         encoder = _encoder(kind, parts["image_encoder"], adapters)
         grid = size // 16 if kind.is_vit or kind.patch_stride == 2 else size // 4
-        prompts, decoder = _prompt_modules(grid, size)
+        prompts, decoder = prompt_modules(grid, size)
         prompts.load_state_dict(parts["prompt_encoder"], strict=True)
         decoder.load_state_dict(parts["mask_decoder"], strict=True)
     except (RuntimeError, KeyError) as error:
@@ -151,7 +151,7 @@ def _encoder(kind: Family, state: dict[str, Tensor], adapters: bool) -> nn.Modul
     return load_vit(config, state)
 
 
-def _prompt_modules(grid: int, size: int) -> tuple[nn.Module, nn.Module]:
+def prompt_modules(grid: int, size: int) -> tuple[nn.Module, nn.Module]:
     modeling = segment_anything("modeling")
     prompts = modeling.PromptEncoder(
         embed_dim=CHANNELS, image_embedding_size=(grid, grid), input_image_size=(size, size), mask_in_chans=16

@@ -2,7 +2,7 @@
 
 Two changes that keep what it computes (methods: 11.1): qkv comes before the window partition, whose padding takes the
 qkv vector of a zero token, and global attention runs over a few rows of queries at a time, which bounds its memory.
-Sources: Segment Anything (Kirillov et al., 2023); adapters: SAM-Med2D (Cheng et al., 2023).
+Source: Segment Anything (Kirillov et al., 2023).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfqsam.sam.adapter import Adapter, adapter_weights
 from dfqsam.sam.fused import attention
 from dfqsam.sam.integer_attention import attention_on_integers
 from dfqsam.sam.relative import by_offset, relative_bias, relative_terms, resample_grid, resample_table
@@ -147,29 +148,6 @@ class Mlp(nn.Module):
         return self.lin2(F.gelu(self.lin1(x)))
 
 
-class Adapter(nn.Module):
-    """SAM-Med2D's adapter beside the MLP: channel attention, then a spatial bottleneck, and a norm."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        hidden = dim // 4
-        self.norm = nn.LayerNorm(dim)
-        self.channel = nn.Sequential(
-            nn.Linear(dim, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, dim, bias=False), nn.Sigmoid()
-        )
-        self.spatial = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, stride=2, padding=1, bias=False),
-            nn.ReLU(),
-            nn.ConvTranspose2d(dim, dim, 4, stride=2, padding=1, bias=False),
-            nn.ReLU(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x * self.channel(x.mean((1, 2), keepdim=True))
-        x = x + self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.norm(x)
-
-
 class Block(nn.Module):
     """Attention and MLP, each behind a LayerNorm and beside a residual path."""
 
@@ -200,6 +178,7 @@ class Block(nn.Module):
             site_of(f"{attn}.proj", self.attn.proj, "attention", stream=f"{prefix}.norm1"),
             site_of(f"{mlp}.lin1", self.mlp.lin1, "layernorm", fed),
             site_of(f"{mlp}.lin2", self.mlp.lin2, "gelu", stream=norm),
+            *([] if self.Adapter is None else self.Adapter.sites(f"{prefix}.Adapter")),
         ]
 
 
@@ -235,7 +214,7 @@ class ViT(nn.Module):
         return self.neck(x).permute(0, 3, 1, 2)
 
     def sites(self) -> list[Site]:
-        """Every Linear, convolution and attention product, in the order of execution; adapters stay in float."""
+        """Every Linear, convolution and attention product, in the order of execution."""
         found = [site_of("patch_embed.proj", self.patch_embed.proj, "image")]
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
@@ -262,6 +241,7 @@ def load_vit(config: ViTConfig, state: dict[str, Tensor]) -> ViT:
     state = pointwise_weights(state, encoder)
     if not config.adapters:
         state = {key: value for key, value in state.items() if ".Adapter." not in key}
+    state = adapter_weights(state)
     if "pos_embed" in state and state["pos_embed"].dim() == 4:
         state["pos_embed"] = resample_grid(state["pos_embed"], config.grid)
     for i in config.global_blocks:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dfqsam.sam.families import FAMILIES
-from dfqsam.sam.model import Sam, _prompt_modules
+from dfqsam.sam.model import Sam, prompt_modules
 from tests.small import tiny_encoder
 
 COLUMNS = ["dataset", "modality", "patient_or_group", "image", "mask", "label", "licence"]
@@ -20,7 +20,7 @@ def small_sam() -> Sam:
     """64 px in; boxes only."""
     encoder = tiny_encoder()
     torch.manual_seed(1)
-    prompts, decoder = _prompt_modules(16, 64)
+    prompts, decoder = prompt_modules(16, 64)
     for module in (prompts, decoder):
         module.eval().requires_grad_(False)
     family = dataclasses.replace(FAMILIES["lite-medsam"], image_size=64, image_sizes=(64,))

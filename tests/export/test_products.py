@@ -4,7 +4,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from dfqsam.export.census import census
-from dfqsam.export.products import name_matrices, scale_at_run_time, split_products
+from dfqsam.export.products import scale_at_run_time, split_products, write_matrices
 
 
 def model_of(nodes, constants, **ends) -> onnx.ModelProto:
@@ -15,9 +15,9 @@ def model_of(nodes, constants, **ends) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
 
 
-def run(model, value):
+def run(model, value, name="x"):
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": value})[0]
+    return session.run(None, {name: value})[0]
 
 
 def test_a_product_takes_its_bias_in_and_computes_the_same():
@@ -81,14 +81,21 @@ def test_a_product_that_is_split_becomes_one_for_each_part():
     assert split_products(model) == 0
 
 
-def test_a_matrix_is_named_after_the_codes_that_it_is_made_of():
+def test_a_kernel_is_stored_as_the_matrix_that_it_is_multiplied_as():
     nodes = [
-        helper.make_node("Transpose", ["codes"], ["t"]),
+        helper.make_node("Transpose", ["codes"], ["t"], perm=[2, 3, 1, 0]),
         helper.make_node("Reshape", ["t", "order"], ["r"]),
         helper.make_node("MatMulInteger", ["q", "r"], ["y"]),
     ]
-    constants = {"codes": np.ones((3, 2), np.int8), "order": np.array([2, 3], np.int64)}
-    model = model_of(nodes, constants, q=(TensorProto.UINT8, [1, 2]), y=(TensorProto.INT32, [1, 3]))
-    name_matrices(model)
-    assert [node.output[0] for node in model.graph.node] == ["t", "codes.matrix", "y"]
-    assert model.graph.node[2].input[1] == "codes.matrix"
+    codes = np.arange(2 * 3 * 2 * 2, dtype=np.int8).reshape(2, 3, 2, 2)
+    constants = {"codes": codes, "order": np.array([-1, 2], np.int64)}
+    model = model_of(nodes, constants, q=(TensorProto.UINT8, [1, 12]), y=(TensorProto.INT32, [1, 2]))
+    value = np.arange(12, dtype=np.uint8)[None]
+    before = run(model, value, "q")
+    assert write_matrices(model) == 1
+    assert [(node.op_type, *node.input) for node in model.graph.node] == [("MatMulInteger", "q", "codes")]
+    assert np.array_equal(run(model, value, "q"), before)
+    assert before[0, 1] == sum(
+        value[0, 3 * place + i] * codes[1, i].flat[place] for place in range(4) for i in range(3)
+    )
+    assert write_matrices(model) == 0

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from dfqsam.sam import random_weights
+from dfqsam.sam.adapter import Adapter, adapter_weights, shuffled, sub_pixel
 from dfqsam.sam.relative import by_offset, resample_grid, resample_table
 from dfqsam.sam.sites import Product
 from dfqsam.sam.upstream import segment_anything
-from dfqsam.sam.vit import Adapter, ViT, ViTConfig, load_vit
+from dfqsam.sam.vit import ViT, ViTConfig, load_vit
 
 
 def published(config: ViTConfig) -> torch.nn.Module:
@@ -63,7 +65,7 @@ def test_vit_b_at_1024_equals_segment_anything():
 
 
 def adapted(x: torch.Tensor, state: dict[str, torch.Tensor]) -> torch.Tensor:
-    """SAM-Med2D's adapter written out with functions, on B x H x W x C."""
+    """SAM-Med2D's adapter written out with functions and its own kernels, on B x H x W x C."""
     f = torch.nn.functional
     planes = x.permute(0, 3, 1, 2)
     pooled = f.adaptive_avg_pool2d(planes, 1).flatten(1)
@@ -74,11 +76,18 @@ def adapted(x: torch.Tensor, state: dict[str, torch.Tensor]) -> torch.Tensor:
     return f.layer_norm(planes.permute(0, 2, 3, 1), x.shape[-1:], state["norm.weight"], state["norm.bias"])
 
 
-def test_adapter_equals_its_formula_and_adds_to_the_block():
+def published_adapter(width: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
+    return random_weights.adapter(width).requires_grad_(False).state_dict()
+
+
+def test_adapter_equals_its_formula_and_adds_to_the_block():
+    published = published_adapter(16)
     adapter = Adapter(16).requires_grad_(False)
-    x = torch.randn(2, 6, 6, 16)
-    torch.testing.assert_close(adapter(x), adapted(x, adapter.state_dict()))
+    names = {f"blocks.0.Adapter.{key}": value for key, value in published.items()}
+    adapter.load_state_dict({key.split(".", 3)[3]: value for key, value in adapter_weights(names).items()})
+    x = torch.randn(2, 6, 4, 16)
+    torch.testing.assert_close(adapter(x), adapted(x, published))
     config = ViTConfig(image_size=64, width=32, depth=1, heads=2, global_blocks=(), adapters=True)
     encoder = ViT(config).eval().requires_grad_(False)
     block, tokens = encoder.blocks[0], torch.randn(1, 4, 4, 32)
@@ -87,6 +96,27 @@ def test_adapter_equals_its_formula_and_adds_to_the_block():
     rest = block(tokens)
     attended = tokens + block.attn(block.norm1(tokens))
     torch.testing.assert_close(with_it - rest, adapter(block.norm2(attended)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_by_hand():
+    """One place of one channel that is 1: its kernel comes out as it is."""
+    kernel = torch.arange(1.0, 17).reshape(1, 1, 4, 4)
+    one = torch.zeros(1, 1, 3, 3)
+    one[0, 0, 1, 1] = 1
+    places = torch.nn.functional.conv2d(one, sub_pixel(kernel), padding=1).permute(0, 2, 3, 1)
+    assert torch.equal(shuffled(places)[0, 1:5, 1:5, 0], kernel[0, 0])
+    assert int((shuffled(places) != 0).sum()) == 16
+
+
+def test_published_adapters_are_loaded_and_their_convolutions_are_sites():
+    config = ViTConfig(image_size=64, width=32, depth=1, heads=2, global_blocks=(), adapters=True)
+    state = {key: value for key, value in ViT(config).state_dict().items() if ".Adapter." not in key}
+    published = published_adapter(32)
+    encoder = load_vit(config, {**state, **{f"blocks.0.Adapter.{key}": value for key, value in published.items()}})
+    x = torch.randn(1, 4, 4, 32)
+    torch.testing.assert_close(encoder.blocks[0].Adapter(x), adapted(x, published))
+    kinds = {s.name: (s.kind, s.norm) for s in encoder.sites()}
+    assert kinds["blocks.0.Adapter.down"] == kinds["blocks.0.Adapter.up"] == ("conv", None)
 
 
 def test_adapters_can_be_dropped_and_keep_the_second_norm_from_reparameterization():

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 
 from dfqsam.sam.decode import decode
-from dfqsam.sam.model import _prompt_modules
+from dfqsam.sam.model import prompt_modules
 from dfqsam.synth import prior as prior_module
 from dfqsam.synth.layouts import random_layouts
 from dfqsam.synth.prior import AREAS, SAMSelfPrior, asked_boxes, asked_points, sure
@@ -12,7 +12,7 @@ SIZE, GRID = 64, 8
 
 def modules():
     torch.manual_seed(0)
-    parts = _prompt_modules(GRID, SIZE)
+    parts = prompt_modules(GRID, SIZE)
     for part in parts:
         part.eval().requires_grad_(False)
     return parts

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import InputError
 from dfqsam.sam.families import COMPACT_SIDE, COMPACT_WINDOW
-from dfqsam.sam.model import _prompt_modules
+from dfqsam.sam.model import prompt_modules
 from dfqsam.sam.sites import Pointwise
 from dfqsam.sam.vit import Attention, ViT, ViTConfig
 
@@ -75,7 +75,7 @@ class Learner(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.image_encoder = ViT(config)
-            self.prompt_encoder, self.mask_decoder = _prompt_modules(config.grid, config.image_size)
+            self.prompt_encoder, self.mask_decoder = prompt_modules(config.grid, config.image_size)
             _initialise(self.image_encoder)
         count = sum(weights.numel() for weights in self.parameters())
         if count > MOST_PARAMETERS:
