@@ -99,7 +99,7 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
                 if f"encoder.{name}.{part}" not in makers[tensor].input:
                     raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
                 tensor = makers[tensor].input[0]
-        if f"encoder.{name}.center" in readers and node.op_type == "ConvInteger" and makers[tensor].op_type == "Pad":
+        if f"encoder.{name}.center" in readers and makers[tensor].op_type == "Pad":  # before it is moved
             tensor = makers[tensor].input[0]
         found[name] = tensor
     return found

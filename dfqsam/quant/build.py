@@ -101,13 +101,17 @@ def build_layer(
     assert isinstance(layer, nn.Conv2d)
     if site.kind == "depthwise":
         padded = any(int(p) for p in layer.padding)
-        own, grid = (
+        found, grid = (
             search_channels(values, activation_bits, padded)
             if config.channel_scales
             else search_scales(values, activation_bits)
         )
-        return QuantizedConv.of(layer, grid, weight_bits, own.halved()), change
-    return QuantizedConv.of(layer, search_range(values, activation_bits), weight_bits), change
+        return QuantizedConv.of(layer, grid, weight_bits, found.halved()), change
+    own, grid = None, search_range(values, activation_bits)
+    if config.channel_scales and site.norm is None and site.source == "layernorm":  # a norm that others read too
+        taps = layer.weight.permute(0, 2, 3, 1).flatten(0, 2)  # as if every place of the kernel were a matrix
+        own, grid = search_rescaling(Matrix.of(taps, values, bits, compensated), values)
+    return QuantizedConv.of(layer, grid, weight_bits, None if own is None else own.halved()), change
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def depthwise_layers(encoder: nn.Module) -> dict[str, QuantizedConv]:
     return {
         name: layer
         for name, layer in quantized_layers(encoder).items()
-        if isinstance(layer, QuantizedConv) and layer.divisor is not None
+        if isinstance(layer, QuantizedConv) and layer.groups > 1 and layer.divisor is not None
     }
 
 

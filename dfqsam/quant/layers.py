@@ -205,20 +205,24 @@ class QuantizedConv(QuantizedLayer):
         """From a convolution whose padding and stride are the same both ways.
 
         Args:
-            change: for depthwise convolutions, whose channels meet one filter each.
+            change: of what enters a dense or a depthwise convolution; ``grid`` is that of what is rescaled then.
         """
-        weight = conv.weight
+        dense, weight, shift = conv.groups == 1, conv.weight, None
         if change is not None:
-            assert conv.groups == conv.in_channels
-            weight = weight * change.ratio.repeat_interleave(len(weight) // conv.groups)[:, None, None, None]
-        dense = conv.groups == 1
+            each = len(weight) // conv.groups  # filters that a group's channels meet
+            assert dense or conv.groups == conv.in_channels
+            ratio, center = (
+                value[None] if dense else value.repeat_interleave(each)[:, None]
+                for value in (change.ratio, change.center)
+            )
+            weight, shift = weight * ratio[..., None, None], (weight.sum((2, 3)) * center).sum(1)
         rows = weight.permute(0, 2, 3, 1)  # the order in which a deployed graph sums (dfqsam.export.lowering)
         scale = weight_scales(rows, weight_bits, pairs=dense)
         codes = weight_codes(rows, scale, weight_bits, pairs=dense).permute(0, 3, 1, 2).contiguous()
         padding, stride = int(conv.padding[0]), int(conv.stride[0])
         layer = cls(codes, scale, conv.bias, grid, weight_bits, padding, stride, conv.groups, change)
-        if change is not None:
-            layer.add_bias(conv.weight.sum((1, 2, 3)) * change.center.repeat_interleave(len(weight) // conv.groups))
+        if shift is not None and bool(shift.any()):
+            layer.add_bias(shift)
         layer.origin = weight.detach().flatten(1).unflatten(0, (conv.groups, -1)).clone()
         return layer
 

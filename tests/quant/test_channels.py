@@ -91,19 +91,24 @@ def test_a_channel_of_zeros_keeps_a_sensible_divisor(search):
     assert 1e-6 < float(change.ratio.min() / change.ratio.max()) < 1
 
 
-def test_a_depthwise_convolution_that_rescales_is_the_same_convolution():
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_convolution_that_rescales_is_the_same_convolution(groups):
     torch.manual_seed(0)
-    conv = ChannelsLastConv(3, 3, 3, stride=2, padding=1, groups=3).requires_grad_(False)
+    conv = ChannelsLastConv(3, 3, 3, stride=2, padding=1, groups=groups).requires_grad_(False)
     x = torch.randint(-3, 5, (2, 7, 6, 3)) * torch.tensor([0.5, 8.0, 100.0])
     # Holds x, and zero, exactly; the second channel has its zero two codes further down.
     change, grid = Rescaling(torch.tensor([0.0, 16.0, 0.0]), torch.tensor([0.5, 8.0, 100.0])), Affine(1.0, 5, 4)
     layer = QuantizedConv.of(conv, grid, 8, change)
     assert layer(x).shape == conv(x).shape
-    weight = layer.codes * layer.scale[:, None, None, None] / change.ratio[:, None, None, None]
-    assert float((weight - conv.weight).abs().max()) < 0.01
-    shift = ((conv.weight - weight).sum((1, 2, 3)) * change.center).reshape(1, 1, 1, -1)
-    expected = F.conv2d(x.permute(0, 3, 1, 2), weight, conv.bias, stride=2, padding=1, groups=3).permute(0, 2, 3, 1)
-    torch.testing.assert_close(layer(x), expected + shift, rtol=1e-4, atol=1e-4)
+    ratio, center = (
+        (v.reshape(1, 3, 1, 1) if groups == 1 else v.reshape(3, 1, 1, 1)) for v in (change.ratio, change.center)
+    )
+    scaled = layer.codes * layer.scale[:, None, None, None]
+    assert float((scaled - conv.weight * ratio).abs().amax((1, 2, 3)).div(layer.scale).max()) < 0.501
+    weight = scaled / ratio
+    shift = ((conv.weight - weight) * center).sum((1, 2, 3)).reshape(1, 1, 1, -1)
+    expected = F.conv2d(x.permute(0, 3, 1, 2), weight, conv.bias, stride=2, padding=1, groups=groups)
+    torch.testing.assert_close(layer(x), expected.permute(0, 2, 3, 1) + shift, rtol=1e-4, atol=1e-3)
 
 
 def test_a_matrix_that_rescales_is_the_same_matrix():

@@ -21,7 +21,7 @@ def conv(stride: int, groups: int, divided: bool) -> tuple[QuantizedLayer, torch
     return QuantizedConv.of(plain, GRID, 4, change), torch.randn(1, 7, 9, 6)
 
 
-@pytest.mark.parametrize("kind", ["linear", "plain", "strided", "grouped", "depthwise"])
+@pytest.mark.parametrize("kind", ["linear", "plain", "strided", "moved", "grouped", "depthwise"])
 @torch.no_grad()
 def test_rows_times_weights_are_the_outputs_at_their_places(kind):
     torch.manual_seed(0)
@@ -29,6 +29,7 @@ def test_rows_times_weights_are_the_outputs_at_their_places(kind):
         "linear": linear,
         "plain": lambda: conv(1, 1, False),
         "strided": lambda: conv(2, 1, False),
+        "moved": lambda: conv(2, 1, True),
         "grouped": lambda: conv(1, 3, False),
         "depthwise": lambda: conv(2, 6, True),
     }
