@@ -72,6 +72,8 @@ class Work:
     sent: defaultdict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))  # by component
     shown: dict[Plane, int] = field(default_factory=dict)  # slice by plane
     moves: int = 0  # how often another slice was asked for
+    level: tuple[float, float] | None = None  # centre and width of the window
+    levels: int = 0  # how often one of the windows with names was chosen
     verdict: Verdict | None = None
     cursor: tuple[int, int, int] | None = None  # voxel that three planes go through
     _masks: dict[tuple[str, Place], dict[Target, tuple[Packed, Packed | None]]] = field(default_factory=dict)

@@ -55,25 +55,29 @@ def _window(work: Work) -> Window | None:
     if volume.colour:
         return None
     known = _windows(volume)
-    names = (f"window {work.number}", f"centre {work.number}", f"width {work.number}")
+    key = f"window {work.number}"
     low, high = float(np.nanmin(volume.array)), float(np.nanmax(volume.array))
     span = max(high - low, 1e-3)
     step = 1.0 if span > 50 else span / 200
 
     def preset() -> None:
-        chosen = known[st.session_state[names[0]]]
-        for name, value in zip(names[1:], (chosen.centre, chosen.width), strict=True):
-            st.session_state[name] = float(value)
+        chosen = known[st.session_state[key]]
+        work.level, work.levels = (float(chosen.centre), float(chosen.width)), work.levels + 1
 
-    if names[1] not in st.session_state:
-        st.session_state[names[0]] = next(iter(known))
+    if work.level is None:
+        st.session_state[key] = next(iter(known))
         preset()
-    st.selectbox("Window", list(known), key=names[0], on_change=preset)
-    centre, width = st.session_state[names[1]], st.session_state[names[2]]
+    assert work.level is not None
+    st.selectbox("Window", list(known), key=key, on_change=preset)
+    # Sliders of their own after every choice, as for slices (below).
+    (centre, width), own = work.level, f"{work.number} {work.levels}"
     written = "%d" if step == 1 else None
-    centre = st.slider("Centre", min(low, centre), max(high, centre), key=names[1], step=step, format=written)
-    width = st.slider("Width", min(step, width), max(2 * span, width), key=names[2], step=step, format=written)
-    base = known[st.session_state[names[0]]]
+    places = min(low, centre), max(high, centre), centre
+    centre = st.slider("Centre", *places, key=f"centre {own}", step=step, format=written)
+    places = min(step, width), max(2 * span, width), width
+    width = st.slider("Width", *places, key=f"width {own}", step=step, format=written)
+    work.level = centre, width
+    base = known[st.session_state[key]]
     if abs(centre - base.centre) <= step / 2 and abs(width - base.width) <= step / 2:
         return base
     return Window(centre, width, "LINEAR_EXACT", CUSTOM)
@@ -114,10 +118,11 @@ def _slice(work: Work) -> int:
     if count == 1:
         return 0
     # A slider of its own after every move: where a run is ended before the page has heard of it, the page still tells
-    # where the former slider stood, and would go back to that with whatever it asks for next.
+    # where the former slider stood, and would go back to that with whatever it asks for next. It begins where the study
+    # is, and is not set by the session: a browser that draws only the second of two runs in quick succession hears of
+    # that in the first alone, would take the slider for one at its first slice, and tell so.
     key = f"slice {work.number} {work.plane} {work.moves}"
-    st.session_state.setdefault(key, work.at + 1)
-    k = st.slider("Slice", 1, count, key=key, label_visibility="collapsed") - 1
+    k = st.slider("Slice", 1, count, work.at + 1, key=key, label_visibility="collapsed") - 1
     work.shown[work.plane] = k
     return k
 

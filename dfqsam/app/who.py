@@ -11,7 +11,7 @@ from dfqsam.judgement import SiteKey, session_rater
 NAME, BLIND = "judge name", "blinded"
 
 # Widgets forget what they were set to where they are not drawn, as on the review page and in a blinded vote.
-KEPT = (NAME, BLIND, "bundle", "slice ", "plane ", "window ", "centre ", "width ", "reference label ")
+KEPT = (NAME, BLIND, "bundle", "plane ", "window ", "reference label ")
 
 
 def keep() -> None:

@@ -118,6 +118,30 @@ def table(visitor: Visitor) -> list[dict[str, str]]:
     ]
 
 
+def test_slice_and_window_stay_as_they_are_while_the_review_page_is_looked_at(visit, tmp_path):
+    visitor = visit()
+    page = visitor.page
+    page.get_by_role("button", name="Open the CT phantom").click()
+    number, plane, k = visitor.settled()["epoch"].split("/")
+    centre, width, place = (page.get_by_role("slider", name=name) for name in ("Centre", "Width", "Slice"))
+    visitor.choose("Window", "lung")
+    page.wait_for_timeout(600)
+    assert (centre.input_value(), width.input_value()) == ("-600", "1500")
+    centre.press("ArrowRight")
+    page.wait_for_timeout(600)
+    place.press("ArrowRight")
+    visitor.settled(0, f"{number}/{plane}/{int(k) + 1}")
+    visitor.page.locator(".dq").press("ArrowDown")
+    visitor.settled(0, f"{number}/{plane}/{int(k) + 2}")
+    review(visitor)
+    page.get_by_role("button", name="Back").click()
+    visitor.settled(0, f"{number}/{plane}/{int(k) + 2}")
+    assert [one.input_value() for one in (centre, width, place)] == ["-599", "1500", str(int(k) + 3)]
+    visitor.choose("Window", "bone")
+    page.wait_for_timeout(600)
+    assert (centre.input_value(), width.input_value()) == ("400", "1800")
+
+
 def test_verdicts_are_stored_found_on_the_review_page_and_exported(visit, home, tmp_path):
     visitor = visit()
     path = study(tmp_path, 1)
