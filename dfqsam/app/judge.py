@@ -47,7 +47,8 @@ def _record(kept: Records, place: str, case: Case, keys: tuple[str, str] | None)
     if last and (last.place, last.accepts) == (place, keys is None) and last.stored and now - last.time < DOUBLE:
         return
     # Streamlit (1.67) ends a callback at its next look into the session where a rerun of the whole page is asked for in
-    # that moment, and does not call it again. So it looks once more, and no more after that.
+    # that moment, and does not call it again. So it looks once more, and no more after that. (What is asked for before
+    # the callback begins, within a millisecond of the press, still takes its place.)
     try:
         asked = _asked(kept.key, keys)
     except RerunException as ended:

@@ -107,10 +107,11 @@ def build_layer(
             else search_scales(values, activation_bits)
         )
         return QuantizedConv.of(layer, grid, weight_bits, found.halved()), change
-    own, grid = None, search_range(values, activation_bits)
+    own, grid = None, None
     if config.channel_scales and site.norm is None and site.source == "layernorm":  # a norm that others read too
         taps = layer.weight.permute(0, 2, 3, 1).flatten(0, 2)  # as if every place of the kernel were a matrix
         own, grid = search_rescaling(Matrix.of(taps, values, bits, compensated), values)
+    grid = grid or search_range(values, activation_bits)
     return QuantizedConv.of(layer, grid, weight_bits, None if own is None else own.halved()), change
 
 

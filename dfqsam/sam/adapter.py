@@ -54,7 +54,10 @@ class Adapter(nn.Module):
         return self.norm(x + F.relu(shuffled(self.up(F.relu(self.down(x))))))
 
     def sites(self, name: str) -> list[Site]:
-        """The two convolutions; channel attention, which sees one place a picture, is none."""
+        """The two convolutions; channel attention, which sees one place a picture, is none.
+
+        The first reads what a norm gives, weighted; a ReLU, which counts as a GELU does, stands before the second.
+        """
         return [site_of(f"{name}.down", self.down, "layernorm"), site_of(f"{name}.up", self.up, "gelu")]
 
 

@@ -5,6 +5,7 @@
 Every key and shape is that of the published checkpoint. A ViT has the weights that its authors begin training with,
 and small random position tables (which begin at zero). MobileSAM has those of LiteMedSAM, the same network behind
 another stem: each filter of 1x1 there stands in the middle of one of 3x3. What such a model segments means nothing.
+LiteMedSAM itself comes as it was published.
 """
 
 from __future__ import annotations

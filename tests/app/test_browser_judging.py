@@ -118,7 +118,7 @@ def table(visitor: Visitor) -> list[dict[str, str]]:
     ]
 
 
-def test_slice_and_window_stay_as_they_are_while_the_review_page_is_looked_at(visit, tmp_path):
+def test_slice_and_window_stay_as_they_are_while_the_review_page_is_looked_at(visit):
     visitor = visit()
     page = visitor.page
     page.get_by_role("button", name="Open the CT phantom").click()
@@ -131,7 +131,7 @@ def test_slice_and_window_stay_as_they_are_while_the_review_page_is_looked_at(vi
     page.wait_for_timeout(600)
     place.press("ArrowRight")
     visitor.settled(0, f"{number}/{plane}/{int(k) + 1}")
-    visitor.page.locator(".dq").press("ArrowDown")
+    page.locator(".dq").press("ArrowDown")
     visitor.settled(0, f"{number}/{plane}/{int(k) + 2}")
     review(visitor)
     page.get_by_role("button", name="Back").click()
