@@ -10,6 +10,7 @@ graph's own values, so that every stretch between two roundings is checked, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from dfqsam.quant.layers import CodedLayer
 
 EMBEDDING_LIMIT = 1e-3
 DICE_LIMIT = 0.999
+Run = Callable[[ModelProto, NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,25 @@ def _tapped(model: ModelProto, tensors: list[str]) -> ModelProto:
     return copy
 
 
+def in_onnxruntime(model: ModelProto, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """What ``model`` gives for an RGB picture h x w x 3, by the names of its outputs."""
+    session = open_session(model)
+    outputs = [output.name for output in session.get_outputs()]
+    return dict(zip(outputs, map(np.asarray, session.run(None, {"image": image})), strict=True))
+
+
 @torch.no_grad()
-def encoder_parity(model: ModelProto, graph: EncoderGraph, image: NDArray[np.uint8]) -> EncoderParity:
-    """Compares ``model`` with ``graph`` on one RGB picture h x w x 3 (longest side = input size)."""
+def encoder_parity(
+    model: ModelProto, graph: EncoderGraph, image: NDArray[np.uint8], run: Run = in_onnxruntime
+) -> EncoderParity:
+    """Compares ``model`` with ``graph`` on one RGB picture h x w x 3 (longest side = input size).
+
+    Args:
+        run: computes a graph, as :func:`in_onnxruntime` does; any other runtime can be compared the same way.
+    """
     layers = quantized_layers(graph.encoder)
     taps = float_inputs(model, list(layers))
-    session = open_session(_tapped(model, list(taps.values())))
-    outputs = [output.name for output in session.get_outputs()]
-    results = [np.asarray(value) for value in session.run(None, {"image": image})]
-    values = dict(zip(outputs, results, strict=True))
+    values = run(_tapped(model, list(taps.values())), image)
     picture = torch.from_numpy(image)
     alone = graph(picture).numpy()
 

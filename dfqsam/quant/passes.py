@@ -19,6 +19,7 @@ from dfqsam.quant.refine import refine_ranges, stem_sites
 from dfqsam.quant.rounding import round_to_half
 from dfqsam.quant.teaching import distill_all, distilling_steps, teach_decoder, teaching_steps
 from dfqsam.quant.work import Pass, Work
+from dfqsam.sam.device import computing_on
 
 REFINED = 4  # images that the stem's ranges are judged on
 PART = 64  # side, in tokens, of the parts of large grids that blocks are fitted on
@@ -71,17 +72,20 @@ def reconstruct_blocks(work: Work, advance: Callable[[], object]) -> int:
     images, fit = few(work.batches)
     if not fit:
         return 0
-    report = reconstruct(
-        work.reference,
-        work.encoder,
-        work.units,
-        images,
-        fit,
-        prompter=work.prompter,
-        crop=PART if work.any_resolution else None,
-        keep=work.keep,
-        advance=advance,
-    )
+    prompter = work.prompter
+    asked = [] if prompter is None else [prompter.prompt_encoder, prompter.mask_decoder]
+    with computing_on([work.reference, work.encoder, *asked], tf32=True) as device:
+        report = reconstruct(
+            work.reference,
+            work.encoder,
+            work.units,
+            [image.to(device) for image in images],
+            fit,
+            prompter=prompter,
+            crop=PART if work.any_resolution else None,
+            keep=work.keep,
+            advance=advance,
+        )
     return sum(entry.after < entry.before for entry in report.values())
 
 

@@ -15,8 +15,7 @@ from dfqsam.sam.vit import Attention, ViT, ViTConfig
 CONFIG = ViTConfig(image_size=256, width=64, depth=2, heads=2, global_blocks=(1,), rows_per_chunk=5)
 
 
-@pytest.fixture(scope="module")
-def graph() -> EncoderGraph:
+def quantized_vit() -> EncoderGraph:
     torch.manual_seed(0)
     encoder = ViT(CONFIG).eval().requires_grad_(False)
     encoder.pos_embed.normal_()
@@ -33,6 +32,11 @@ def graph() -> EncoderGraph:
         return torch.nn.functional.pad(seen, (0, 256 - seen.shape[3], 0, 256 - seen.shape[2]))
 
     return EncoderGraph(encoder, normalise)
+
+
+@pytest.fixture(scope="module")
+def graph() -> EncoderGraph:
+    return quantized_vit()
 
 
 def test_a_vit_with_windows_chunks_and_biases_runs_on_integer_kernels_and_in_lockstep(graph):

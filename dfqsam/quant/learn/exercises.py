@@ -79,12 +79,13 @@ class Setter:
     def set(
         self, images: Sequence[Tensor], generator: torch.Generator, advance: Callable[[], object] = lambda: None
     ) -> list[Exercise]:
-        """One about each of ``images`` (normalised, 1 x 3 x S x S), calling ``advance`` after it. Every second one asks
-        with points where the model knows them."""
+        """One about every image of ``images`` (normalised, each B x 3 x S x S; B are embedded at once), calling
+        ``advance`` after each B. Every second one asks with points where the model knows them."""
         points, made = "point" in self.prompter.kinds, []
-        for i, image in enumerate(images):
-            both = self.encoder(image), self.reference(image)
-            made.append(Exercise.of(*both, self.prompter, self.prompts, generator, points and i % 2 == 1))
+        for batch in images:
+            for both in zip(self.encoder(batch).split(1), self.reference(batch).split(1), strict=True):
+                asked = points and len(made) % 2 == 1
+                made.append(Exercise.of(*both, self.prompter, self.prompts, generator, asked))
             advance()
         return made
 
@@ -92,6 +93,6 @@ class Setter:
         """Sets new exercises every time, about so many new images."""
 
         def draw(count: int, generator: torch.Generator) -> list[Exercise]:
-            return self.set(images(count, generator).split(1), generator)
+            return self.set([images(count, generator)], generator)
 
         return draw

@@ -22,12 +22,12 @@ def fit_key(encoder: nn.Module, batches: Sequence[Tensor], *settings: object) ->
     """Tells a fit from every other, by what it starts from, the images and the settings; 24 hex digits."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, value in encoder.state_dict().items():
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        digest.update(name.encode() + value.contiguous().cpu().numpy().tobytes())
     for name, module in encoder.named_modules():
         if isinstance(module, QuantizedLayer | QuantizedProduct):
             digest.update(f"{name} {module.extra_repr()} {getattr(module, 'grid', None)}".encode())
     for batch in batches:
-        digest.update(batch.contiguous().numpy().tobytes())
+        digest.update(batch.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:24]
 
 
@@ -70,13 +70,16 @@ def _quantized(unit: nn.Module) -> dict[str, QuantizedLayer | QuantizedProduct]:
 def _state(module: QuantizedLayer | QuantizedProduct) -> dict[str, Any]:
     if isinstance(module, QuantizedLayer):
         own = {"codes": module.codes, "scale": module.scale, "bias": module.bias}
+        own = {name: None if value is None else value.cpu() for name, value in own.items()}
         return {**own, "grid": dataclasses.astuple(module.grid)}
     return {"left": dataclasses.astuple(module.left), "right": dataclasses.astuple(module.right)}
 
 
 def _put_back(module: QuantizedLayer | QuantizedProduct, kept: dict[str, Any]) -> None:
     if isinstance(module, QuantizedLayer):
-        module.codes, module.scale, module.bias = kept["codes"], kept["scale"], kept["bias"]
+        for name in ("codes", "scale", "bias"):
+            value = kept[name]
+            setattr(module, name, None if value is None else value.to(module.codes.device))
         module.grid = Affine(*kept["grid"])
     else:
         module.left, module.right = type(module.left)(*kept["left"]), Affine(*kept["right"])

@@ -119,7 +119,7 @@ def test_on_a_gpu_every_step_has_new_images(school, short, monkeypatch):
     seen, steps = [], []
     prompter = replace(sam.prompter, kinds=("box", "point"))
     reference = copy.deepcopy(sam.encoder)
-    reference.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    reference.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[0].split(1)))
     decoder = copy.deepcopy(sam.mask_decoder)
     work = Work.of(sam, copy.deepcopy(plain), batches, pictures, decoder)
     work = replace(work, reference=reference, prompter=prompter)
