@@ -21,13 +21,14 @@ UPSTREAM = ("full-precision", "quantized")
 DEPTHWISE = ("float", "integer")
 SOFTMAX = ("fitted", "sqrt2")
 # What mends a quantized encoder (dfqsam.quant.passes), and the orders that have names.
-PASSES = ("ranges", "depthwise", "weights", "blocks", "distillation", "biases", "decoder")
+PASSES = ("ranges", "depthwise", "weights", "blocks", "biases", "distillation", "decoder")
 PRESETS = {
     "plain": ("ranges", "biases"),
     "fast": ("ranges", "depthwise", "weights", "biases"),
     "best": ("ranges", "depthwise", "weights", "blocks", "biases"),
     "taught": ("ranges", "depthwise", "weights", "biases", "decoder"),  # ten minutes more on two cores
-    "distilled": ("ranges", "depthwise", "weights", "distillation", "biases"),  # minutes more on a GPU, hours without
+    # Minutes more on a GPU, hours without.
+    "distilled": ("ranges", "depthwise", "weights", "biases", "distillation"),
 }
 
 
@@ -80,10 +81,10 @@ class QuantConfig:
         passes: what mends the encoder once it is quantized, in this order, each only where images that it was not
             fitted on agree: ``ranges`` of a convolutional stem judged by the embedding, scales of
             ``depthwise`` channels judged by what the filters make of them, ``weights`` refitted and
-            rounded for the inputs that they meet, ``blocks`` fitted to what they gave in full precision,
-            ``distillation`` of the whole encoder from its end, ``biases`` that take up mean errors, and the mask
-            ``decoder`` taught to read the embeddings as they are (see :mod:`dfqsam.quant.passes`). Those of a preset
-            have its name.
+            rounded for the inputs that they meet, ``blocks`` fitted to what they gave in full precision, ``biases``
+            that take up mean errors, ``distillation`` of the whole encoder from its end, and the mask ``decoder``
+            taught to read the embeddings as they are (see :mod:`dfqsam.quant.passes`). Those of a preset have its
+            name. Biases come before distillation: behind it they undo what was learned.
         rows: activation values kept per site to search its range in.
     """
 
@@ -115,6 +116,8 @@ class QuantConfig:
             _one_of(self.reparameterize, (*TARGETS, ROTATION), "reparameterization target")
         for name in self.passes:
             _one_of(name, PASSES, "pass")
+        if "distillation" in self.passes and "biases" in self.passes[self.passes.index("distillation") :]:
+            raise InputError("Correcting biases undoes what distillation learned; put biases before it.")
         own = [bits for _, bits in self.layer_bits]
         for bits in (self.weight_bits, self.activation_bits, self.gelu_bits, self.edge_bits, *own):
             if bits is not None and not 2 <= bits <= 8:

@@ -9,6 +9,7 @@ from dfqsam.config import PRESETS, QuantConfig
 from dfqsam.errors import InputError
 
 CORRECTED = "corrected"  # what calibration sources are compared at
+DEPTHWISE = "depthwise"
 SOFTMAX = "softmax"
 EVENED = "evened"
 MIXED = "mixed"
@@ -18,21 +19,21 @@ RUNGS: dict[str, dict[str, Any]] = {
     "nearest": {**PAPER, "channel_scales": False, "passes": (), "file_share": None},
     CORRECTED: {**PAPER, "channel_scales": False, "passes": PRESETS["plain"], "file_share": None},
     "channel-scales": {**PAPER, "passes": PRESETS["plain"], "file_share": None},
-    "depthwise": {**PAPER, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
+    DEPTHWISE: {**PAPER, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
     SOFTMAX: {"evened": False, "passes": ("ranges", "depthwise", "biases"), "file_share": None},
     EVENED: {"passes": ("ranges", "depthwise", "biases"), "file_share": None},
     "weights": {"passes": PRESETS["fast"], "file_share": None},
     MIXED: {"passes": PRESETS["fast"]},
     "blocks": {"passes": PRESETS["best"]},
     "distillation": {"passes": PRESETS["distilled"]},
-    "blocks+distillation": {"passes": ("ranges", "depthwise", "weights", "blocks", "distillation", "biases")},
+    "blocks+distillation": {"passes": ("ranges", "depthwise", "weights", "blocks", "biases", "distillation")},
     "decoder": {"passes": PRESETS["taught"]},
 }
 TITLES = {
     "nearest": "round to nearest",
     CORRECTED: "+ ranges of the stem, biases",
     "channel-scales": "+ channel scales",
-    "depthwise": "+ depthwise scales judged by the filters",
+    DEPTHWISE: "+ depthwise scales judged by the filters",
     SOFTMAX: "+ steps of softmax grids fitted to their bits",
     EVENED: "+ queries, keys and values evened",
     "weights": "+ compensated weights",
@@ -45,7 +46,12 @@ TITLES = {
 
 # Of columns that a rung changes nothing for.
 FLOAT_PRODUCTS = "whose attention products are in floating point"
-IDLE = {MIXED: "whose layers all have the same bits", SOFTMAX: FLOAT_PRODUCTS, EVENED: FLOAT_PRODUCTS}
+IDLE = {
+    MIXED: "whose layers all have the same bits",
+    DEPTHWISE: "whose depthwise filters are in floating point",
+    SOFTMAX: FLOAT_PRODUCTS,
+    EVENED: FLOAT_PRODUCTS,
+}
 
 
 def config_of(column: str, rung: str, reparameterize: str | None) -> QuantConfig:
@@ -61,4 +67,10 @@ def config_of(column: str, rung: str, reparameterize: str | None) -> QuantConfig
 
 def adds(rung: str, config: QuantConfig) -> bool:
     """Whether ``rung`` changes anything for a column with these settings; see :data:`IDLE`."""
-    return {MIXED: config.file_share is not None, SOFTMAX: config.products, EVENED: config.products}.get(rung, True)
+    new = {
+        MIXED: config.file_share is not None,
+        DEPTHWISE: config.depthwise == "integer",
+        SOFTMAX: config.products,
+        EVENED: config.products,
+    }
+    return new.get(rung, True)

@@ -4,6 +4,9 @@ Source: DFQ-ViT (arXiv 2507.14481), whose activation correction adds mean(full p
 of each layer; in the form of one value a channel it is a change of the bias and costs nothing when the model runs.
 Layers are corrected in the order of execution, so that each sees what the corrected ones before it give. As a handful
 of images estimates a mean with an error of its own, a correction must prove itself on images that it was not made from.
+
+What was distilled from its end is not corrected: its layers together give what they gave before, not each by itself. On
+LiteMedSAM (W4A4, half of the validation split) correction took the embedding's error from 0.588 back to 0.635.
 """
 
 from __future__ import annotations

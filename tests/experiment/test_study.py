@@ -69,6 +69,8 @@ def test_unknown_names_are_told_before_anything_is_done(tmp_path, data):
         run(tmp_path / "out", data, columns=("W4A4",), rungs=("mixed",))
     with pytest.raises(InputError, match="nothing new for w4a8, w8a8, whose attention products are in floating point"):
         run(tmp_path / "out", data, columns=("w4a8", "w8a8"), rungs=("softmax",))
+    with pytest.raises(InputError, match="nothing new for w4a4, whose depthwise filters are in floating point"):
+        run(tmp_path / "out", data, columns=("w4a4",), rungs=("depthwise",))
     assert not (tmp_path / "out").exists()
 
 

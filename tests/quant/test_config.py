@@ -58,6 +58,7 @@ def test_presets_say_what_mends_and_an_unknown_one_is_named():
         {"edge_bits": 0},
         {"rows": 0},
         {"passes": ("magic",)},
+        {"passes": ("weights", "distillation", "biases")},
         {"layer_bits": (("neck.0", 9),)},
         {"activation_bits": None},
         {"block": 32},
