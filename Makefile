@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
+# A worker a core, four at most, each with one thread of PyTorch; the tests of a file share what they set up.
+WORKERS ?= auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-slow viewer-load serve-load fuzz lint asset table clean
 
@@ -18,10 +21,10 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m dfqsam.demo demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "slow and not fuzz"
+	$(PYTEST) -m "slow and not fuzz"
 
 # Five people in the viewer at once for three minutes.
 viewer-load: $(VENV)/.ready

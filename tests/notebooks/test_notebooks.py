@@ -33,7 +33,7 @@ def test_runs_and_shows_pictures(name, tmp_path, monkeypatch):
     assert "DFQSAM_CACHE" in os.environ
     notebook = read(name)
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -42,8 +42,26 @@ def matrices(model: onnx.ModelProto, picture: NDArray[np.uint8]) -> dict[str, ND
     return {node.output[0]: stored[node.input[1]] for node in products}
 
 
+def exact(model: onnx.ModelProto, by: dict[str, NDArray[np.int8]]) -> onnx.ModelProto:
+    """``model`` with sums that are right on every processor: matrices that can saturate are multiplied by halves.
+
+    Args:
+        by: what :func:`matrices` gives.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    nodes: list[NodeProto] = []
+    for node in copy.graph.node:
+        unsafe = node.op_type == "MatMulInteger" and unsafe_pairs(by[node.output[0]]).size
+        nodes += _halved(copy, node, by[node.output[0]]) if unsafe else [node]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
 def saturating(model: onnx.ModelProto, by: dict[str, NDArray[np.int8]]) -> tuple[onnx.ModelProto, int]:
-    """``model`` with what saturation takes away subtracted from every MatMulInteger, and how many pairs can saturate.
+    """``model`` with what saturation takes away subtracted from the sums of every MatMulInteger, on any processor, and
+    how many pairs can saturate.
 
     Args:
         by: what :func:`matrices` gives.
@@ -53,14 +71,31 @@ def saturating(model: onnx.ModelProto, by: dict[str, NDArray[np.int8]]) -> tuple
     nodes: list[NodeProto] = []
     count = 0
     for node in copy.graph.node:
-        nodes.append(node)
-        places = unsafe_pairs(by[node.output[0]]) if node.op_type == "MatMulInteger" else np.empty((2, 0), int)
-        if places.shape[1]:
-            nodes += _cut_off(copy, node, by[node.output[0]], places)
-            count += places.shape[1]
+        matrix = by[node.output[0]] if node.op_type == "MatMulInteger" else None
+        if matrix is None or not (places := unsafe_pairs(matrix)).size:
+            nodes.append(node)
+            continue
+        lost = _cut_off(copy, node, matrix, places)  # turns to the exact sums, which it names anew
+        nodes += [*_halved(copy, node, matrix), *lost]
+        count += places.shape[1]
     del copy.graph.node[:]
     copy.graph.node.extend(nodes)
     return copy, count
+
+
+def _halved(model: onnx.ModelProto, node: NodeProto, matrix: NDArray[np.int8]) -> list[NodeProto]:
+    """The product of ``node`` as the sum of two, whose codes reach 64: 255 * (64 + 64) fits 16 bits."""
+    result = node.output[0]
+    small = matrix >> 1
+    for name, half in (("small", small), ("rest", matrix - small)):
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(half), f"{result}.half_{name}"))
+    halves = [
+        helper.make_node(
+            "MatMulInteger", [node.input[0], f"{result}.half_{name}", *node.input[2:]], [f"{result}.by_{name}"]
+        )
+        for name in ("small", "rest")
+    ]
+    return [*halves, helper.make_node("Add", [f"{result}.by_small", f"{result}.by_rest"], [result])]
 
 
 def _cut_off(

@@ -14,7 +14,7 @@ from dfqsam.export.products import UNIT
 from dfqsam.runtime import Predictor, self_test
 from dfqsam.runtime.selftest import SelfTest, make_self_test
 from dfqsam.runtime.sessions import session
-from tests.runtime.saturation import matrices, saturating, saturating_product, unsafe_pairs
+from tests.runtime.saturation import exact, matrices, saturating, saturating_product, unsafe_pairs
 from tests.runtime.test_selftest import rewritten
 
 codes = st.integers(-127, 127)
@@ -42,8 +42,10 @@ def test_the_rewritten_graph_computes_what_such_a_processor_does(matrix, seed):
     model, count = saturating(product(matrix), {"y": matrix})
     found = session(model.SerializeToString(), 1).run(None, {"image": a})[0]
     assert np.array_equal(found, saturating_product(a, matrix))
-    exact = a.astype(np.int32) @ matrix.astype(np.int32)
-    assert count > 0 or np.array_equal(found, exact)
+    sums = a.astype(np.int32) @ matrix.astype(np.int32)
+    assert count > 0 or np.array_equal(found, sums)
+    whole = exact(product(matrix), {"y": matrix})
+    assert np.array_equal(session(whole.SerializeToString(), 1).run(None, {"image": a})[0], sums)
     worst = (matrix.clip(min=0), matrix.clip(max=0))  # activations of 0 where the other sign is
     assert (count > 0) == any((saturating_product(a[:1], b) != a[:1].astype(int) @ b.astype(int)).any() for b in worst)
 
@@ -106,9 +108,10 @@ def test_no_product_of_the_shipped_encoder_can_saturate(encoder, picture):
 def test_the_self_test_refuses_a_processor_that_saturates(encoder, picture, tmp_path):
     """A bundle made with no heed of pairs, with its own self-test, on a processor with VNNI and on one without."""
     careless = reckless(encoder)
-    broken, count = saturating(careless, matrices(careless, picture))
+    by = matrices(careless, picture)
+    broken, count = saturating(careless, by)
     assert count > 1000
-    data = careless.SerializeToString()
+    data = exact(careless, by).SerializeToString()
     test = make_self_test(rewritten(tmp_path / "draft", encoder__onnx=data), picture).to_bytes()
     reports = {}
     for name, model in (("with", data), ("without", broken.SerializeToString())):

@@ -12,6 +12,7 @@ from dfqsam.imaging.dicom.reading import Item, tolerant
 from dfqsam.imaging.files import check_pixels, check_voxels
 from dfqsam.imaging.window import Window
 
+NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}  # transfer syntaxes, uncompressed
 TILED = "1.2.840.10008.5.1.4.1.1.77.1.6"
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
@@ -98,11 +99,26 @@ def _frame(dataset: Any, number: int, enhanced: bool) -> tuple[Frame, str]:
     return frame, note
 
 
-def instance(item: Item, dataset: Any) -> Instance:
+def _least_bytes(dataset: Any, frames: int) -> int:
+    """Bytes that the pixels take at the very least, from the header."""
+    if str(dataset.file_meta.TransferSyntaxUID) not in NATIVE:
+        return 8 * frames  # each frame of a compressed one is an item with a header
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    bits = int(dataset.get("BitsAllocated") or 8)
+    if str(dataset.get("PhotometricInterpretation")) == "YBR_FULL_422":
+        samples = 2
+    return int(dataset.Rows) * int(dataset.Columns) * frames * samples * bits // 8
+
+
+def instance(item: Item, dataset: Any, size: int) -> Instance:
     """The instance that a dataset describes.
 
+    Args:
+        size: of the file, bytes.
+
     Raises:
-        InputError: for values that make no sense, more than 2^28 voxels, tiles of a slide, or an unknown colour.
+        InputError: for values that make no sense, more than 2^28 voxels, more than the file can hold, tiles of a slide,
+            or an unknown colour.
     """
     name = item.name
     with tolerant(name):
@@ -127,6 +143,8 @@ def instance(item: Item, dataset: Any) -> Instance:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is not None and len(groups) != count:
             raise InputError(f"{name} claims {count} frames and describes {len(groups)}; export it again.")
+        if size < (least := _least_bytes(dataset, count)):
+            raise InputError(f"{name} is cut short: {size} bytes cannot hold pixels of {least}; export it again.")
         if enhanced or count == 1:
             made = [_frame(dataset, number, enhanced) for number in range(count)]
             frames, notes = tuple(frame for frame, _ in made), tuple(sorted({note for _, note in made if note}))

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.imaging.dicom.instance import Frame, Instance
+from dfqsam.imaging.dicom.instance import NATIVE, Frame, Instance
 from dfqsam.imaging.dicom.reading import read_dataset, tolerant
 from dfqsam.imaging.dicom.worker import Worker
 from dfqsam.imaging.headers import DamagedError, codestream_size
 
-NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 RLE = "1.2.840.10008.1.2.5"
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Of the image pixel module (PS3.3 C.7.6.3): all that a decoder looks at, and nothing that names a patient.
@@ -30,17 +29,6 @@ DESCRIPTION = (
     ),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 )
-
-
-def least_bytes(made: Instance) -> int:
-    """Bytes that the pixels of an instance take at the very least, from its header."""
-    if made.syntax not in NATIVE:
-        return 8 * len(made.frames)  # each frame of a compressed one is an item with a header
-    samples = int(made.dataset.get("SamplesPerPixel") or 1)
-    bits = int(made.dataset.get("BitsAllocated") or 8)
-    if str(made.dataset.get("PhotometricInterpretation")) == "YBR_FULL_422":
-        samples = 2
-    return made.rows * made.columns * len(made.frames) * samples * bits // 8
 
 
 def _described(dataset: Any) -> bytes:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfqsam.errors import InputError
-from dfqsam.imaging.dicom.pixels import NATIVE, RLE
+from dfqsam.imaging.dicom.instance import NATIVE
+from dfqsam.imaging.dicom.pixels import RLE
 from dfqsam.imaging.dicom.reading import Item, read_dataset, tolerant
 from dfqsam.imaging.extra import studies
 from dfqsam.imaging.files import check_voxels, size_of

@@ -10,7 +10,7 @@ import numpy as np
 from dfqsam.errors import InputError
 from dfqsam.imaging.dicom.geometry import Placed, Stack, stack
 from dfqsam.imaging.dicom.instance import Instance, has_picture, instance
-from dfqsam.imaging.dicom.pixels import frames_of, least_bytes
+from dfqsam.imaging.dicom.pixels import frames_of
 from dfqsam.imaging.dicom.reading import Item, is_dicom, read_dataset, tolerant
 from dfqsam.imaging.dicom.worker import Worker
 from dfqsam.imaging.files import MAX_VOXELS, size_of
@@ -51,12 +51,7 @@ def _instances(items: Iterable[Item], place: str, alone: bool) -> Group:
                 continue
             dataset = read_dataset(file, item.name)
             if has_picture(dataset, item.name):
-                made = instance(item, dataset)
-                if (size := size_of(file)) < (least := least_bytes(made)):
-                    raise InputError(
-                        f"{item.name} is cut short: {size} bytes cannot hold pixels of {least}; export it again."
-                    )
-                found.append(made)
+                found.append(instance(item, dataset, size_of(file)))
             elif alone:
                 raise InputError(f"{place} holds no picture but a DICOM object of another kind; give the images.")
     if not found:

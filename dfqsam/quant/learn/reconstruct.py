@@ -27,6 +27,7 @@ from dfqsam.quant.learn.layers import LearnedLayer, learning
 from dfqsam.quant.learn.resume import KeptUnits, fit_key
 from dfqsam.quant.learn.steps import dropped, undecided
 from dfqsam.quant.units import entering_unit
+from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.prompter import Prompter
 
 WARM = 0.2  # share of the steps with soft codes before these are driven to decide
@@ -43,6 +44,7 @@ class Fit(Learning):
         decide: weight of AdaRound's regulariser, after a fifth of these, relative to the error at the start.
         prompts: random prompts an image in the prompt-aware term.
         prompt_weight: of that term beside the block's own error.
+        patience: checks in a row, once codes are fixed, after which it is enough where none was better.
     """
 
     steps: int = 200
@@ -55,6 +57,7 @@ class Fit(Learning):
     decide: float = 0.1
     prompts: int = 2
     prompt_weight: float = 0.1
+    patience: int = 2
 
 
 @dataclass(frozen=True)
@@ -162,13 +165,26 @@ class _Task:
                     break
         return wrong / max(size, 1e-30)
 
+    def batch(self, images: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """:meth:`sample` of several images, which are alike in size."""
+        ours, true, wanted = zip(*(self.sample(i, generator) for i in images), strict=True)
+        return torch.cat(ours), torch.cat(true), torch.cat(wanted)
+
     def prompt_term(self, output: Tensor, wanted: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        assert self.prompter is not None
+        """The mean over the images of what ``count`` random prompts each miss; 0 where the decoder cannot be asked."""
+        if self.prompter is None:
+            return output.new_zeros(())
         assert self.tail is not None
-        prompts = self.prompter.draw(count, generator).to(output.device)
+        found = self.tail(output)
         with torch.no_grad():
-            true = self.prompter.ask(self.tail(wanted), prompts)
-        return prompt_loss(self.prompter.ask(self.tail(output), prompts), true)
+            true = self.tail(wanted)
+        terms = []
+        for i in range(len(output)):
+            prompts = self.prompter.draw(count, generator).to(output.device)
+            with torch.no_grad():
+                answers = self.prompter.ask(true[i : i + 1], prompts)
+            terms.append(prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers))
+        return torch.stack(terms).mean()
 
 
 def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconstruction | None:
@@ -191,22 +207,23 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
         if task.error(unit) >= before:
             for layer in layers:
                 layer.straighten()
-        moving = round(settings.soft * settings.steps)
+        moving, stale = round(settings.soft * settings.steps), 0
+        device = best[0].device
         for taken in range(1, settings.steps + 1):
             soft = taken <= moving
             if taken == moving + 1:
                 for layer in layers:
                     layer.fix()
             unit.train(soft)
-            for i in torch.randint(task.fit, (settings.batch,), generator=generator).tolist():
-                ours, true, wanted = task.sample(i, generator)
+            images = torch.randint(task.fit, (settings.batch,), generator=generator).tolist()
+            ours, true, wanted = task.batch(images, generator)
+            # Gradients bear it; what judges is computed in full.
+            with torch.autocast(device.type, torch.bfloat16, quick_in_bfloat16(device)):
                 output = unit(dropped(ours, true, settings.drop) if soft else ours)
                 loss = (output - wanted).square().mean() / spread
                 price = price or float(loss.detach())
-                if task.prompter is not None:
-                    term = task.prompt_term(output, wanted, settings.prompts, generator)
-                    loss = loss + settings.prompt_weight * term
-                (loss / settings.batch).backward()
+                term = task.prompt_term(output, wanted, settings.prompts, generator)
+            (loss + settings.prompt_weight * term).backward()
             progress = (taken / max(moving, 1) - WARM) / (1 - WARM)
             if soft and progress > 0 and settings.decide and layers:
                 sharpness = 2 + 18 * (1 - progress)
@@ -218,9 +235,11 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
             if taken % max(1, settings.steps // settings.checks) == 0:
-                now = _hard_error(unit.eval(), task, layers)
+                now, stale = _hard_error(unit.eval(), task, layers), stale + (not soft)
                 if now < least:
-                    least, best = now, state_of(parameters)
+                    least, best, stale = now, state_of(parameters), 0
+                if stale >= settings.patience:
+                    break
         unit.eval()
         restore(parameters, best)
     return Reconstruction(before, least)

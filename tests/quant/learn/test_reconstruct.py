@@ -35,6 +35,29 @@ def test_blocks_come_closer_on_other_pictures_and_weights_end_on_their_grids(mak
     assert set(report) == {name for name in encoder.units() if quantized_layers(encoder.get_submodule(name))}
 
 
+def test_blocks_come_closer_where_products_are_of_bfloat16(monkeypatch):
+    """As processors and GPUs do that compute them quickly."""
+    monkeypatch.setattr(reconstruct_module, "quick_in_bfloat16", lambda _device: True)
+    reference, images = tiny_encoder(), list(shapes(8, 64, 0)[:, None] - 0.5)
+    encoder = copy.deepcopy(reference)
+    quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of("w4a4"))
+    others, plain = shapes(4, 64, 100) - 0.5, copy.deepcopy(encoder)
+    reconstruct(reference, encoder, encoder.units(), images, 6, QUICK, crop=8)
+    assert error(reference, encoder, others) < 0.97 * error(reference, plain, others)
+    require_on_grid(encoder)
+
+
+def test_a_block_that_gets_no_better_is_left_once_its_codes_are_fixed(monkeypatch):
+    reference, images = tiny_encoder(), list(shapes(3, 64, 0)[:, None] - 0.5)
+    encoder, judged = copy.deepcopy(reference), []
+    quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of("w4a8"))
+    hard_error = reconstruct_module._hard_error
+    monkeypatch.setattr(reconstruct_module, "_hard_error", lambda *a: judged.append(1) or hard_error(*a))
+    still = Fit(steps=8, checks=8, codes=0, ranges=0, biases=0)
+    report = reconstruct(reference, encoder, encoder.units(), images, 2, still)
+    assert len(judged) == len(report) * (4 + still.patience)  # of the eight steps four move codes
+
+
 def test_units_stand_in_a_row():
     for encoder in (tiny_encoder(), tiny_vit()):
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []

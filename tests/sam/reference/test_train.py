@@ -187,9 +187,15 @@ def test_a_killed_process_reaches_the_same_weights(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_minutes_on_two_cores_show_the_loss_falling(tmp_path):
-    settings = tiny_settings(0, minutes=2, width=192, depth=6, batch=4, objects=2)
-    train(tmp_path, tiny_bank(), settings)
+def test_a_model_of_the_real_width_learns_in_sixty_steps(tmp_path):
+    train(tmp_path, tiny_bank(), tiny_settings(60, width=192, depth=6, batch=4, objects=2))
     lines = read_log(tmp_path)
-    assert len(lines) >= 3
+    assert len(lines) == 6
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+
+
+def test_minutes_may_be_given_in_place_of_steps(tmp_path):
+    train(tmp_path, tiny_bank(), tiny_settings(0, minutes=0.02))
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["step"] >= 1
+    assert state["seconds"] >= 1.2
