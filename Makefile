@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow viewer-load serve-load fuzz lint asset table clean
+.PHONY: demo test test-slow test-images viewer-load serve-load fuzz lint asset table clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,8 +23,13 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(PYTEST) -m "not slow"
 
+# With MINUTES=n, what has not begun by then is skipped and listed as not tested.
 test-slow: $(VENV)/.ready
-	$(PYTEST) -m "slow and not fuzz"
+	$(PYTEST) -m "slow and not fuzz" $(if $(MINUTES),--minutes $(MINUTES))
+
+# Whether the images that ship come out the same again, bit for bit: on all cores, where the processor is of the kind that made them.
+test-images: $(VENV)/.ready
+	$(BIN)/python -m pytest tests/test_pipeline.py -m slow -k bit_for_bit
 
 # Five people in the viewer at once for three minutes.
 viewer-load: $(VENV)/.ready

@@ -1,7 +1,21 @@
 import sys
+import time
 from dataclasses import dataclass
 
 import pytest
+
+
+BEGUN = time.monotonic()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--minutes", type=float, help="skip, and say so, what has not begun after so many minutes")
+
+
+def pytest_runtest_setup(item):
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.monotonic() - BEGUN >= 60 * minutes:
+        pytest.skip(f"NOT tested: the {minutes:g} minutes that were given are over")
 
 
 @pytest.fixture(scope="session", autouse=True)
