@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pytest
 
-
 BEGUN = time.monotonic()
 
 

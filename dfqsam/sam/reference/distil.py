@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import DfqsamError
 from dfqsam.sam.checkpoint import read_state
-from dfqsam.sam.device import computing_on
+from dfqsam.sam.device import computing_on, quick_in_bfloat16
 from dfqsam.sam.known import get_model
 from dfqsam.sam.model import scale
 from dfqsam.sam.preprocessing import SAM
@@ -109,7 +109,7 @@ def _loss(
 
     valid = turned(lessons.valid)
     images = scale(turned(lessons.images).float() / 255, SAM) * valid
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, quick_in_bfloat16(device)):
         embedding, details = pupil(images)
     centre, spread = (value.to(device)[:, None, None] for value in (lessons.centre, lessons.spread))
     parts = {

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.model import scale
 from dfqsam.sam.preprocessing import SAM
 from dfqsam.sam.reference.answers import answer, enlarged, prompt_of
@@ -74,7 +75,7 @@ def loss_of(
     target, weight = wanted > 0.5, seen.weight.flatten()
     boxes = jittered(boxes_of(seen.masks), draw)
     normalised = scale(seen.images, SAM) * seen.valid
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, quick_in_bfloat16(device)):
         embedding = learner.image_encoder(normalised).repeat_interleave(settings.objects, 0)
 
         def ask(prompts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

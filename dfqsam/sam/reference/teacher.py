@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfqsam.errors import InputError
+from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.model import load_sam
 from dfqsam.sam.reference.answers import answer, enlarged, prompt_of
 
@@ -34,7 +35,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def embedding(self, images: Tensor, valid: Tensor) -> Tensor:
         """B x 256 x 64 x 64 of what :meth:`logits` takes."""
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, quick_in_bfloat16(images.device)):
             return self.encoder(stretched(images, valid)).float()
 
     @torch.no_grad()
