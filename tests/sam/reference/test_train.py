@@ -13,6 +13,7 @@ from dfqsam.export.parity import encoder_parity
 from dfqsam.export.trace import export_encoder
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.sam.checkpoint import read_state
+from dfqsam.sam.device import quick_in_bfloat16
 from dfqsam.sam.model import load_sam
 from dfqsam.sam.reference.answers import answer, enlarged, prompt_of
 from dfqsam.sam.reference.keep import CHECKPOINT, CURVES, LOG, read_log
@@ -187,10 +188,16 @@ def test_a_killed_process_reaches_the_same_weights(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_of_the_real_width_learns_in_fifty_steps(tmp_path):
-    train(tmp_path, tiny_bank(), tiny_settings(50, width=192, depth=6, batch=2, objects=2))
+@pytest.mark.skipif(
+    not quick_in_bfloat16(torch.device("cpu")),
+    reason="learning at the real width was NOT tested: without bfloat16 a processor takes too few steps in minutes",
+)
+def test_two_minutes_on_two_cores_show_the_loss_falling(tmp_path):
+    minutes = 4 / min(2, torch.get_num_threads())
+    settings = tiny_settings(0, minutes=minutes, width=192, depth=6, batch=4, objects=2)
+    train(tmp_path, tiny_bank(), settings)
     lines = read_log(tmp_path)
-    assert len(lines) == 5
+    assert len(lines) >= 3
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
 
 
