@@ -1,8 +1,9 @@
-"""Progress bars on the terminal; silent when standard error is no terminal (logs, pipes, tests)."""
+"""Progress: bars on a terminal; in logs and pipes a line a minute for what takes that long."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 T = TypeVar("T")
+
+EVERY = 60.0  # seconds between two lines in a log; what takes less leaves none
 
 
 class Advance(Protocol):
@@ -38,7 +41,8 @@ def stage(description: str, total: float | None = None) -> Iterator[Advance]:
     A stage inside a stage gets a bar below the first one, which goes once the next of its name begins.
     """
     if not sys.stderr.isatty():
-        yield lambda n=1, **info: None
+        with _lines(description, total) as advance:
+            yield advance
         return
     outer = not _shown
     if outer:
@@ -70,6 +74,28 @@ def stage(description: str, total: float | None = None) -> Iterator[Advance]:
         if outer:
             bar.stop()
             _shown.clear()
+
+
+@contextmanager
+def _lines(description: str, total: float | None) -> Iterator[Advance]:
+    """:func:`stage` for a log: how far it is, at most every :data:`EVERY` seconds, and its end if it took that long."""
+    begun = said = time.monotonic()
+    done = 0.0
+
+    def say(what: str) -> None:
+        minutes = (time.monotonic() - begun) / 60
+        print(f"{description}: {what}, {minutes:.0f} min", file=sys.stderr, flush=True)
+
+    def advance(n: float = 1, **info: Any) -> None:
+        nonlocal done, said
+        done += n
+        if time.monotonic() - said >= EVERY and done != total:
+            said = time.monotonic()
+            say("  ".join(filter(None, (f"{done:g}" if total is None else f"{done:g} of {total:g}", _info(info)))))
+
+    yield advance
+    if time.monotonic() - begun >= EVERY:
+        say("done")
 
 
 def track(items: Iterable[T] | int, description: str) -> Iterator[Any]:
