@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
@@ -60,7 +61,7 @@ def build_bundle(
     calibration: dict[str, Any],
     checkpoint_hash: str,
     full_precision: bool = False,
-    target_bytes: int | None = None,
+    target: Mapping[str, float] | None = None,
     work: Path | None = None,
 ) -> Bundle:
     """Quantizes, mends, exports, checks and writes; ``sam`` itself is left as it is.
@@ -69,10 +70,12 @@ def build_bundle(
         output: folder of the bundle.
         calibration: what the manifest says of ``images``.
         checkpoint_hash: SHA-256 of the file that the model came from.
-        full_precision, target_bytes, work: see :func:`dfqsam.pipeline.quantize`.
+        full_precision, work: see :func:`dfqsam.pipeline.quantize`.
+        target: what the bits of layers were chosen for, and what the manifest says of it: ``encoder_bytes`` that the
+            file may take, or the ``agreement`` that was asked for and the one that was ``found``; None for nothing.
 
     Raises:
-        InputError: where the encoder takes more than ``target_bytes``.
+        InputError: where the encoder takes more than ``encoder_bytes``.
         ParityError: when an exported graph does not compute what the model computes.
     """
     size = sam.family.image_size
@@ -121,9 +124,9 @@ def build_bundle(
         parity |= {"lockstep": report.worst[1], "end_to_end": report.end_to_end, "mask_dice": dice}
         files["encoder.onnx"] = encoder.SerializeToString(deterministic=True)
         files["decoder.onnx"] = decoder.SerializeToString(deterministic=True)
-        if target_bytes is not None and len(files["encoder.onnx"]) > target_bytes:
-            taken = len(files["encoder.onnx"])
-            raise InputError(f"The encoder takes {taken} bytes, more than the {target_bytes} that it may; allow more.")
+        taken, allowed = len(files["encoder.onnx"]), (target or {}).get("encoder_bytes")
+        if allowed is not None and taken > allowed:
+            raise InputError(f"The encoder takes {taken} bytes, more than the {allowed} that it may; allow more.")
         require_kernels(kernels(files["encoder.onnx"]), names, config.block)
 
     layers = quantized_layers(sam.encoder)
@@ -145,6 +148,7 @@ def build_bundle(
             "layer_bits": {name: bits for name, bits in config.layer_bits},
             "layer_bytes": {name: stored_bytes(layers[name].origin, bits) for name, bits in config.layer_bits},
             "quantized_layers": len(layers),
+            "target": dict(target) if target else None,
             "changed_by_pass": changed,
             "full_precision": full_precision_parts(config, whole_on_integers(sam.encoder)),
             "attention_products": decision(sam.encoder, size),
@@ -165,8 +169,8 @@ def build_bundle(
     )
     for name, data in files.items():  # devices refuse what does not pass
         check_graph(data, name)
-    target = check_target(output)
-    draft = target.with_name(f".{target.name}.draft")
+    folder = check_target(output)
+    draft = folder.with_name(f".{folder.name}.draft")
     with stage("Recording the self-test"):
         try:
             made = write(draft, {name: files[name] for name in REQUIRED_FILES})

@@ -163,6 +163,7 @@ def quantize(
     Example: dfqsam quantize sam_vit_b_01ec64.pth -o bundle --profile w4a8
     """
     need_torch()
+    from dfqsam.bundle.facts import facts
     from dfqsam.pipeline import quantize as run
 
     plain = SynthesisConfig(method=method, images=images, seed=seed)
@@ -190,10 +191,7 @@ def quantize(
     if as_json:
         print_json({"bundle": str(bundle.path), "sha256": manifest.sha256, **json.loads(manifest.to_json())})
         return
-    sizes = ", ".join(f"{name} {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items())
-    rows = {"model": manifest.model.title, "profile": manifest.profile, "files": sizes}
-    rows |= {"calibration": f"{manifest.calibration['images']} images, {manifest.calibration['origin']}"}
-    two_columns(f"Bundle {bundle.path}", {**rows, "provenance": manifest.provenance["statement"]})
+    two_columns(f"Bundle {bundle.path}", facts(manifest))
 
 
 @app.command()

@@ -59,10 +59,13 @@ def inspect(
         title = f"Study {path}"
     elif path.is_dir() or not path.exists():
         from dfqsam.bundle import open_bundle
+        from dfqsam.bundle.facts import facts
 
         bundle = open_bundle(path)
-        document = json.loads(bundle.manifest.to_json())
-        document["trust"] = bundle.trust.state if as_json else bundle.trust.sentence
+        if as_json:
+            document = json.loads(bundle.manifest.to_json()) | {"trust": bundle.trust.state}
+        else:
+            document = facts(bundle.manifest) | {"trust": bundle.trust.sentence}
         title = f"Bundle {path}: every file matches its hash"
     else:
         need_torch()
@@ -83,7 +86,7 @@ def inspect(
     if as_json:
         print_json(document)
     else:
-        two_columns(title, document)
+        two_columns(title, {name.replace("_", " "): value for name, value in document.items()})
 
 
 def _test_device(path: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dfqsam.errors import InputError
 
@@ -21,11 +22,30 @@ def print_json(document: Any) -> None:
 
 
 def two_columns(title: str, rows: dict[str, Any]) -> None:
-    """Names and values."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    """Names and values, in words (:func:`_words`). No mark-up and no control character in them is followed, and long
+    words are broken, not cut."""
+    table = Table(title=Text(title), show_header=False, title_justify="left")
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(Text(name), Text(_printable(_words(value))))
     Console().print(table)
+
+
+def _words(value: Any) -> str:
+    """A value as people write it: sentences of a list on lines of their own, everything else on one."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        words = [_words(each) for each in value]
+        return ("\n" if any(" " in word for word in words) else ", ").join(words) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not given" if value is None else str(value)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def need_torch() -> None:

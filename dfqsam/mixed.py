@@ -74,8 +74,9 @@ def within(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target_byt
     return replace(config, weight_bits=least, layer_bits=bits)
 
 
-def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: float) -> QuantConfig:
-    """``config`` with as few bytes of weights as leave masks their agreement with those of full precision.
+def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: float) -> tuple[QuantConfig, float]:
+    """``config`` with as few bytes of weights as leave masks their agreement with those of full precision, and how far
+    they agree, 0 to 100.
 
     Random prompts are asked about pictures that nothing was fitted on (strained ones, of those that calibration alone
     saw, where there are enough). Budgets between 4 bits everywhere and 8 everywhere are halved :data:`HALVINGS` times;
@@ -106,13 +107,13 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
 
     low = sum(by_bits[least] for by_bits in bytes_of.values())
     high = sum(by_bits[most] for by_bits in bytes_of.values())
-    best, found = tried(dict.fromkeys(bytes_of, least))
-    if found >= target:
-        return best
-    best, found = tried(dict.fromkeys(bytes_of, most))
-    if found < target:
+    best, reached = tried(dict.fromkeys(bytes_of, least))
+    if reached >= target:
+        return best, reached
+    best, reached = tried(dict.fromkeys(bytes_of, most))
+    if reached < target:
         raise InputError(
-            f"With 8-bit weights everywhere the masks agree by {found:.1f}, less than the {target:g} that was asked "
+            f"With 8-bit weights everywhere the masks agree by {reached:.1f}, less than the {target:g} that was asked "
             "for; ask for less, or take a profile with finer activations."
         )
     errors = _errors(sam, sites, _weighed(sam, pictures))
@@ -120,10 +121,10 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
         middle = (low + high) // 2
         candidate, found = tried(allocate(errors, bytes_of, middle))
         if found >= target:
-            best, high = candidate, middle
+            best, reached, high = candidate, found, middle
         else:
             low = middle
-    return best
+    return best, reached
 
 
 def _layers(sam: Sam, config: QuantConfig) -> list[Site]:

@@ -4,13 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from dfqsam import mixed
-from dfqsam.config import QuantConfig
+from dfqsam import mixed, pipeline
+from dfqsam.bundle.facts import facts
+from dfqsam.config import QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError
 from dfqsam.mixed import agreeing, full_precision_bytes, settled_bits
-from dfqsam.quant.encoder import quantizable
+from dfqsam.quant.encoder import quantizable, quantized_layers
 from dfqsam.synth.shapes import shapes
+from tests.small_bundle import small_sam
 from tests.small_sam import tiny_sam
+
+
+class Counts:
+    """Agreement is the number of layers at eight bits."""
+
+    @classmethod
+    def of(cls, *_args):
+        return cls()
+
+    def __call__(self, encoder):
+        return float(sum(layer.weight_bits == 8 for layer in quantized_layers(encoder).values()))
 
 
 def test_bytes_of_full_precision_are_four_a_value():
@@ -34,23 +47,53 @@ def test_an_agreement_takes_as_few_bytes_as_it_needs(monkeypatch):
     sam, pictures = tiny_sam(), list(shapes(3, 64, 0))
     config = QuantConfig.of("w4a8", "plain")
     names = [site.name for site in quantizable(sam.sites(), config)]
-    assert agreeing(sam, pictures, config, 0.0).layer_bits == ()
-
-    class Counts:
-        """Agreement is the number of layers at eight bits."""
-
-        @classmethod
-        def of(cls, *_args):
-            return cls()
-
-        def __call__(self, encoder):
-            from dfqsam.quant.encoder import quantized_layers
-
-            return float(sum(layer.weight_bits == 8 for layer in quantized_layers(encoder).values()))
+    chosen, found = agreeing(sam, pictures, config, 0.0)
+    assert chosen.layer_bits == ()
+    assert 0 <= found <= 100
 
     monkeypatch.setattr(mixed, "Agreement", Counts)
-    some = agreeing(sam, pictures, config, 3.0)
+    some, found = agreeing(sam, pictures, config, 3.0)
+    assert found == len(some.layer_bits)  # of the chosen one, not of the last one that was tried
     assert 3 <= len(some.layer_bits) < len(names)
     assert some.file_share is None
     with pytest.raises(InputError, match=f"agree by {len(names)}.0, less than the 100"):
         agreeing(sam, pictures, config, 100.0)
+
+
+@pytest.fixture
+def quantize(monkeypatch, tmp_path):
+    """The whole main job, on a small model."""
+    monkeypatch.setattr(pipeline, "load", lambda *_: (small_sam("lite-medsam", 64), "0" * 64))
+
+    def run(name, **target):
+        drawn = SynthesisConfig("shapes", images=2)
+        return pipeline.quantize(
+            None, tmp_path / name, profile="w4a8", preset="plain", synthesis=drawn, **target
+        ).manifest
+
+    return run
+
+
+def test_a_bundle_says_which_agreement_was_asked_for_and_reached(quantize, monkeypatch):
+    monkeypatch.setattr(mixed, "Agreement", Counts)
+    made = quantize("a", target_agreement=3)
+    settings = made.quantization
+    eight = [name for name, bits in settings["layer_bits"].items() if bits == 8]
+    assert made.profile == "w4a8-mixed"
+    assert settings["target"] == {"agreement": 3, "found": len(eight)}
+    assert 3 <= len(eight) < settings["quantized_layers"]
+    assert facts(made)["layers"].startswith(
+        f"{settings['quantized_layers']} quantized, {len(eight)} of them with 8 bits"
+    )
+
+
+def test_a_bundle_stays_within_the_size_that_was_asked_for_or_is_refused(quantize):
+    with pytest.raises(InputError, match=r"The smallest weights take .* bytes; .* are too few"):
+        quantize("none", target_bytes=1000)
+    whole = quantize("whole", target_bytes=10**8)
+    assert set(whole.quantization["layer_bits"].values()) == {8}
+    allowed = whole.files["encoder.onnx"].bytes - 2000
+    made = quantize("made", target_bytes=allowed)
+    assert made.files["encoder.onnx"].bytes <= allowed
+    assert 0 < len(made.quantization["layer_bits"]) < len(whole.quantization["layer_bits"])
+    assert made.quantization["target"] == {"encoder_bytes": allowed}

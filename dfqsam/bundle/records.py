@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from dfqsam.bundle.facts import UNKNOWN
 from dfqsam.bundle.inventory import runtime_packages, soup_csv
 from dfqsam.bundle.manifest import FileRecord, Manifest
 from dfqsam.bundle.sbom import sbom
 
 CHANGE = "CHANGE.md"
-UNKNOWN = "not recorded"
 PENDING = """None yet. It is decided on each site's own patients with `dfqsam accept BUNDLE DATA`, by limits of
 confidence for the loss of Dice and surface Dice and a rule about the few who lose much; `acceptance.json` then names
 the hash of this bundle, and a signature beside it says who answers for the verdict."""
