@@ -24,11 +24,11 @@ def print_json(document: Any) -> None:
 def two_columns(title: str, rows: dict[str, Any]) -> None:
     """Names and values, in words (:func:`_words`). No mark-up and no control character in them is followed, and long
     words are broken, not cut."""
-    table = Table(title=Text(title), show_header=False, title_justify="left")
+    table = Table(title=Text(_printable(title)), show_header=False, title_justify="left")
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(Text(name), Text(_printable(_words(value))))
+        table.add_row(Text(_printable(name)), Text(_printable(_words(value))))
     Console().print(table)
 
 

@@ -46,3 +46,9 @@ def test_long_words_are_broken_and_not_cut(printed):
     said = printed(40, {"hash": "0123456789abcdef" * 4})
     assert "…" not in said
     assert "".join(letter for letter in said if letter in "0123456789abcdef").count("0123456789abcdef") == 4
+
+
+def test_control_characters_are_shown_in_names_too(printed):
+    said = printed(60, {"layer\x1b[2J": "\x1b]0;b\x07"})
+    assert "\x1b" not in said
+    assert "layer\N{REPLACEMENT CHARACTER}[2J" in said

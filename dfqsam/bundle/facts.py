@@ -12,9 +12,9 @@ UNKNOWN = "not recorded"
 def facts(manifest: Manifest) -> dict[str, str]:
     """Name to one or more lines, in the order in which people ask. What a manifest leaves out is left out or said to be
     unknown; of settings it may hold anything, and nothing in them makes this fail."""
-    model, settings = manifest.model, manifest.quantization
+    model, settings, prompts = manifest.model, manifest.quantization, " and ".join(manifest.prompts)
     rows = {
-        "model": f"{model.title} ({model.family}), {model.image_size} px, trained on {_list(manifest.prompts)} prompts",
+        "model": f"{model.title} ({model.family}), {model.image_size} px, trained on {prompts} prompts",
         "licence of the weights": model.licence,
         "profile": _profile(manifest),
         "layers": layers(manifest),
@@ -53,13 +53,17 @@ def layers(manifest: Manifest) -> str:
     text = f"{count} quantized"
     for other in sorted({value for value in bits.values() if isinstance(value, int)}):
         names = [name for name, value in bits.items() if value == other]
-        weight = sum(value for name in names if isinstance(value := taken.get(name), int))
+        weight = sum(_number(taken.get(name)) or 0.0 for name in names)
         text += f", {len(names)} of them with {other} bits ({size(weight)})"
     return text
 
 
-def _list(words: Any) -> str:
-    return " and ".join(map(str, words))
+def _number(value: Any) -> float | None:
+    """``value`` where it is a number that a float can hold."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _profile(manifest: Manifest) -> str:
@@ -76,10 +80,10 @@ def _profile(manifest: Manifest) -> str:
 def _target(target: Any) -> str:
     if not isinstance(target, dict):
         return ""
-    allowed, asked, found = (target.get(name) for name in ("encoder_bytes", "agreement", "found"))
-    if isinstance(allowed, int | float):
+    allowed, asked, found = (_number(target.get(name)) for name in ("encoder_bytes", "agreement", "found"))
+    if allowed is not None:
         return f"an encoder of at most {size(allowed)}"
-    if isinstance(asked, int | float) and isinstance(found, int | float):
+    if asked is not None and found is not None:
         return f"masks that agree by {asked:g} on synthetic images kept out of the fit; {found:g} were reached"
     return ""
 
@@ -102,7 +106,7 @@ def _versions(versions: dict[str, Any]) -> list[str]:
 
 def _checked(parity: Any) -> str:
     found = parity if isinstance(parity, dict) else {}
-    lockstep, dice = found.get("lockstep"), found.get("mask_dice")
-    if not isinstance(lockstep, int | float) or not isinstance(dice, int | float):
+    lockstep, dice = _number(found.get("lockstep")), _number(found.get("mask_dice"))
+    if lockstep is None or dice is None:
         return ""
     return f"graph against model: every layer within {lockstep:.1e} (limit 1e-3), masks at Dice {dice:.4f} (0.999)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -71,6 +71,11 @@ def test_blocks_and_activations_in_floating_point_are_said(manifest):
     assert said["profile"] == "w4-only: weights 4 bits in blocks of 32, activations in floating point"
 
 
+HUGE = 10**400  # JSON holds it, a float does not
+
+
+@example({"target": {"encoder_bytes": HUGE}, "parity": {"lockstep": HUGE, "mask_dice": 1}}, {})
+@example({"quantized_layers": 1, "layer_bits": {"a": 8}, "layer_bytes": {"a": HUGE}}, {})
 @given(st.dictionaries(st.sampled_from(SETTINGS), JSON), st.dictionaries(st.text(max_size=8), JSON, max_size=3))
 def test_nothing_in_the_settings_makes_it_fail(manifest, settings, others):
     strange = replace(manifest, quantization=settings, calibration=others, provenance=others, versions=others)
