@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 import shutil
 from collections.abc import Mapping
@@ -28,17 +27,15 @@ from dfqsam.export.census import kernels, require_kernels
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.parity import decoder_dice, encoder_parity, require_parity
 from dfqsam.export.trace import export_decoder, export_encoder
+from dfqsam.mended import Mended, mended
 from dfqsam.progress import stage
 from dfqsam.quant.budget import stored_bytes
-from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.decoder import decoder_linears, quantize_decoder
-from dfqsam.quant.encoder import quantizable, quantize_encoder, quantized_layers
+from dfqsam.quant.encoder import quantizable, quantized_layers
 from dfqsam.quant.heldout import few
 from dfqsam.quant.layers import require_on_grid
-from dfqsam.quant.passes import mend
 from dfqsam.quant.rounding import round_weights
 from dfqsam.quant.values import fold_into_values
-from dfqsam.quant.work import Work
 from dfqsam.runtime.selftest import make_self_test
 from dfqsam.sam.model import Sam
 from dfqsam.synth.shapes import shapes
@@ -63,6 +60,7 @@ def build_bundle(
     full_precision: bool = False,
     target: Mapping[str, float] | None = None,
     work: Path | None = None,
+    made: Mended | None = None,
 ) -> Bundle:
     """Quantizes, mends, exports, checks and writes; ``sam`` itself is left as it is.
 
@@ -73,6 +71,7 @@ def build_bundle(
         full_precision, work: see :func:`dfqsam.pipeline.quantize`.
         target: what the bits of layers were chosen for, and what the manifest says of it: ``encoder_bytes`` that the
             file may take, or the ``agreement`` that was asked for and the one that was ``found``; None for nothing.
+        made: what ``config`` and ``images`` have made of ``sam`` already, changed here in place; None to make it.
 
     Raises:
         InputError: where the encoder takes more than ``encoder_bytes``.
@@ -93,22 +92,16 @@ def build_bundle(
             plain = export_decoder(DecoderGraph(sam.prompt_encoder, sam.mask_decoder), sam.grid)
             files["decoder_fp32.onnx"] = plain.SerializeToString(deterministic=True)
 
-    reference, sam = sam, copy.deepcopy(sam)
     names = [site.name for site in quantizable(sam.sites(), config)]
-    watched = names if config.block is None else []
-    seen = calibrate(sam.encoder, sam.normalise, watched, list(images.images), config.rows)
-    with stage("Quantizing the encoder", len(names)) as advance:
-        batches = seen.batches
-        quantize_encoder(sam.encoder, sam.sites(), batches, len(batches), config, advance, seen.samples)
-    mending = Work.of(reference, sam.encoder, batches, list(images.images), sam.mask_decoder, work)
-    changed = mend(mending, config.passes)
+    made = made or mended(sam, list(images.images), config, work=work)
+    sam = made.sam
     fold_into_values(sam.encoder)
     if config.block is None:
         choose_products(sam.encoder)
     require_on_grid(sam.encoder)
     if config.integer_decoder:
         with stage("Quantizing the decoder", len(decoder_linears(sam.mask_decoder))) as advance:
-            embeddings = [sam.encoder(batch) for batch in few(batches)[0]]
+            embeddings = [sam.encoder(batch) for batch in few(made.batches)[0]]
             sam.mask_decoder = quantize_decoder(sam.prompter, embeddings, config.rows, advance=advance)
         require_on_grid(sam.mask_decoder)
     round_weights(sam.prompt_encoder)
@@ -149,10 +142,10 @@ def build_bundle(
             "layer_bytes": {name: stored_bytes(layers[name].origin, bits) for name, bits in config.layer_bits},
             "quantized_layers": len(layers),
             "target": dict(target) if target else None,
-            "changed_by_pass": changed,
+            "changed_by_pass": made.changed,
             "full_precision": full_precision_parts(config, whole_on_integers(sam.encoder)),
             "attention_products": decision(sam.encoder, size),
-            "decoder": decoder_parts(config, any(changed.get(name) for name in TEACHING)),
+            "decoder": decoder_parts(config, any(made.changed.get(name) for name in TEACHING)),
             "parity": parity,
         },
         calibration=calibration,
@@ -173,11 +166,11 @@ def build_bundle(
     draft = folder.with_name(f".{folder.name}.draft")
     with stage("Recording the self-test"):
         try:
-            made = write(draft, {name: files[name] for name in REQUIRED_FILES})
-            files[SELF_TEST] = make_self_test(made, probe(size)).to_bytes()
+            bundle = write(draft, {name: files[name] for name in REQUIRED_FILES})
+            files[SELF_TEST] = make_self_test(bundle, probe(size)).to_bytes()
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return write(output, files | record_files(made.manifest, files))
+    return write(output, files | record_files(bundle.manifest, files))
 
 
 def full_precision_parts(config: QuantConfig, whole_on_integers: bool) -> str:

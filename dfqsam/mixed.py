@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,14 @@ from dfqsam.config import QuantConfig
 from dfqsam.errors import InputError
 from dfqsam.export.graphs import EncoderGraph
 from dfqsam.export.trace import export_encoder
+from dfqsam.mended import Mended, mended
 from dfqsam.progress import stage
 from dfqsam.quant.agreement import Agreement, kept_out
 from dfqsam.quant.allocate import allocate
 from dfqsam.quant.budget import CHOICES, sizes, weight_errors
 from dfqsam.quant.calibration import calibrate
 from dfqsam.quant.encoder import quantizable, quantize_encoder
-from dfqsam.quant.passes import mend
 from dfqsam.quant.variety import varied
-from dfqsam.quant.work import Work
 from dfqsam.sam.model import Sam
 from dfqsam.sam.sites import Site
 
@@ -74,17 +74,20 @@ def within(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target_byt
     return replace(config, weight_bits=least, layer_bits=bits)
 
 
-def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: float) -> tuple[QuantConfig, float]:
-    """``config`` with as few bytes of weights as leave masks their agreement with those of full precision, and how far
+def agreeing(
+    sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: float, work: Path | None = None
+) -> tuple[Mended, float]:
+    """The model with as few bytes of weights as leave masks their agreement with those of full precision, and how far
     they agree, 0 to 100.
 
     Random prompts are asked about pictures that nothing was fitted on (strained ones, of those that calibration alone
     saw, where there are enough). Budgets between 4 bits everywhere and 8 everywhere are halved :data:`HALVINGS` times;
-    each one is quantized and mended as the bundle will be.
+    each one is quantized and mended, and the one that is taken is what comes back.
 
     Args:
         pictures: calibration images, each 3 x h x w in [0, 1].
         target: agreement, 0 to 100.
+        work: see :func:`dfqsam.mended.mended`.
 
     Raises:
         InputError: when not even eight bits everywhere agree so well.
@@ -95,15 +98,13 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
     seen = calibrate(sam.encoder, sam.normalise, [site.name for site in sites], pictures, config.rows)
     judge = Agreement.of(sam.encoder, sam.prompter, [sam.normalise(x[None]) for x in kept_out(pictures)])
 
-    def tried(bits: dict[str, int]) -> tuple[QuantConfig, float]:
+    def tried(bits: dict[str, int]) -> tuple[Mended, float]:
         own = tuple((name, count) for name, count in bits.items() if count != least)
         candidate = replace(config, weight_bits=least, layer_bits=own, file_share=None)
-        encoder = copy.deepcopy(sam.encoder)
-        with stage(f"Quantizing with {len(own)} of {len(sites)} layers at 8 bits", len(sites)) as advance:
-            quantize_encoder(encoder, sam.sites(), seen.batches, len(seen.batches), candidate, advance, seen.samples)
-        mend(Work.of(sam, encoder, seen.batches, pictures), config.passes)
+        title = f"Quantizing with {len(own)} of {len(sites)} layers at 8 bits"
+        made = mended(sam, pictures, candidate, seen, work, title)
         with stage("Judging masks"):
-            return candidate, judge(encoder)
+            return made, judge(made.sam.encoder, made.sam.prompter)
 
     low = sum(by_bits[least] for by_bits in bytes_of.values())
     high = sum(by_bits[most] for by_bits in bytes_of.values())
@@ -119,9 +120,9 @@ def agreeing(sam: Sam, pictures: Sequence[Tensor], config: QuantConfig, target: 
     errors = _errors(sam, sites, _weighed(sam, pictures))
     for _ in range(HALVINGS):
         middle = (low + high) // 2
-        candidate, found = tried(allocate(errors, bytes_of, middle))
+        made, found = tried(allocate(errors, bytes_of, middle))
         if found >= target:
-            best, reached, high = candidate, found, middle
+            best, reached, high = made, found, middle
         else:
             low = middle
     return best, reached

@@ -83,16 +83,17 @@ def quantize(
     images, source = calibration_images(sam, digest, synthesis, calibration, resynthesize, work)
     pictures = list(images.images)
     target: dict[str, float] = {}
+    made = None
     if target_bytes is not None:
         target = {"encoder_bytes": target_bytes}
         quantization = replace(within(sam, pictures, quantization, target_bytes), profile=f"{profile}-mixed")
     elif target_agreement is not None:
-        quantization, found = agreeing(sam, pictures, quantization, target_agreement)
+        made, found = agreeing(sam, pictures, quantization, target_agreement, work)
         target = {"agreement": target_agreement, "found": round(found, 2)}
-        quantization = replace(quantization, profile=f"{profile}-mixed")
+        quantization = replace(made.config, profile=f"{profile}-mixed")
     else:
         quantization = settled_bits(sam, pictures, quantization)
-    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision, target, work)
+    bundle = build_bundle(sam, images, output, quantization, source, digest, full_precision, target, work, made)
     if work is not None:
         shutil.rmtree(work, ignore_errors=True)
     return bundle

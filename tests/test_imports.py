@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "quant": LEAVES | {"quant", "sam.sites", "sam.prompter", "sam.device"},
     "synth": LEAVES | {"synth", "sam"},
     "export": LEAVES | {"export", "quant", "sam", "assets"},
-    "mixed": LEAVES | {"export", "quant", "sam"},
+    "mended": LEAVES | {"quant", "sam"},
+    "mixed": LEAVES | {"export", "quant", "sam", "mended"},
     "experiment": LEAVES
-    | {"experiment", "sam", "quant", "synth", "evaluate", "assets", "memory", "mixed", "processor"},
+    | {"experiment", "sam", "quant", "synth", "evaluate", "assets", "memory", "mended", "mixed", "processor"},
     "bundle": LEAVES | {"bundle"},
     "audit": {"", "errors", "judgement"},
     "runtime": LEAVES | {"runtime", "bundle", "memory", *NUMPY_ONLY},

@@ -1,15 +1,19 @@
 """Bits of layers for a size and for an agreement, on a small SAM."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from dfqsam import mixed, pipeline
 from dfqsam.bundle.facts import facts
-from dfqsam.config import QuantConfig, SynthesisConfig
+from dfqsam.config import PRESETS, QuantConfig, SynthesisConfig
 from dfqsam.errors import InputError
 from dfqsam.mixed import agreeing, full_precision_bytes, settled_bits
+from dfqsam.quant import teaching
+from dfqsam.quant.agreement import Agreement
 from dfqsam.quant.encoder import quantizable, quantized_layers
+from dfqsam.quant.learn.decoder import Course
 from dfqsam.synth.shapes import shapes
 from tests.small_bundle import small_sam
 from tests.small_sam import tiny_sam
@@ -22,7 +26,7 @@ class Counts:
     def of(cls, *_args):
         return cls()
 
-    def __call__(self, encoder):
+    def __call__(self, encoder, _prompter):
         return float(sum(layer.weight_bits == 8 for layer in quantized_layers(encoder).values()))
 
 
@@ -48,14 +52,16 @@ def test_an_agreement_takes_as_few_bytes_as_it_needs(monkeypatch):
     config = QuantConfig.of("w4a8", "plain")
     names = [site.name for site in quantizable(sam.sites(), config)]
     chosen, found = agreeing(sam, pictures, config, 0.0)
-    assert chosen.layer_bits == ()
+    assert chosen.config.layer_bits == ()
     assert 0 <= found <= 100
 
     monkeypatch.setattr(mixed, "Agreement", Counts)
     some, found = agreeing(sam, pictures, config, 3.0)
-    assert found == len(some.layer_bits)  # of the chosen one, not of the last one that was tried
-    assert 3 <= len(some.layer_bits) < len(names)
-    assert some.file_share is None
+    kept = {name for name, layer in quantized_layers(some.sam.encoder).items() if layer.weight_bits == 8}
+    assert kept == {name for name, _ in some.config.layer_bits}
+    assert found == len(kept)  # of the chosen one, not of the last one that was tried
+    assert 3 <= len(kept) < len(names)
+    assert some.config.file_share is None
     with pytest.raises(InputError, match=f"agree by {len(names)}.0, less than the 100"):
         agreeing(sam, pictures, config, 100.0)
 
@@ -65,10 +71,10 @@ def quantize(monkeypatch, tmp_path):
     """The whole main job, on a small model."""
     monkeypatch.setattr(pipeline, "load", lambda *_: (small_sam("lite-medsam", 64), "0" * 64))
 
-    def run(name, **target):
+    def run(name, preset="plain", **target):
         drawn = SynthesisConfig("shapes", images=2)
         return pipeline.quantize(
-            None, tmp_path / name, profile="w4a8", preset="plain", synthesis=drawn, **target
+            None, tmp_path / name, profile="w4a8", preset=preset, synthesis=drawn, **target
         ).manifest
 
     return run
@@ -85,6 +91,18 @@ def test_a_bundle_says_which_agreement_was_asked_for_and_reached(quantize, monke
     assert facts(made)["layers"].startswith(
         f"{settings['quantized_layers']} quantized, {len(eight)} of them with 8 bits"
     )
+
+
+def test_what_was_judged_is_exported_with_the_decoder_that_was_taught(quantize, monkeypatch):
+    judged, exported = [], []
+    monkeypatch.setattr(teaching, "course_here", lambda: Course(steps=2, batch=1, checks=2, prompts=2))
+    monkeypatch.setattr(Agreement, "__call__", lambda _self, *asked: judged.append(asked) or 50.0)
+    monkeypatch.setattr(pipeline, "build_bundle", lambda *a: exported.append(a[-1]) or SimpleNamespace(manifest=None))
+    quantize("a", "taught", target_agreement=40)
+    ((encoder, prompter),), (made,) = judged, exported
+    assert made.sam.encoder is encoder
+    assert made.sam.mask_decoder is prompter.mask_decoder
+    assert set(made.changed) == set(PRESETS["taught"])
 
 
 def test_a_bundle_stays_within_the_size_that_was_asked_for_or_is_refused(quantize, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import time
@@ -27,12 +26,11 @@ from dfqsam.experiment.score import Judge
 from dfqsam.experiment.sets import calibration_images
 from dfqsam.experiment.store import Cell, append_cell, key, load_cells
 from dfqsam.memory import keep_freed_memory
+from dfqsam.mended import mended
 from dfqsam.mixed import settled_bits
 from dfqsam.progress import stage
 from dfqsam.quant.calibration import calibrate
-from dfqsam.quant.encoder import quantizable, quantize_encoder
-from dfqsam.quant.passes import mend
-from dfqsam.quant.work import Work
+from dfqsam.quant.encoder import quantizable
 from dfqsam.sam.known import LITE_MEDSAM, get_model
 from dfqsam.sam.model import Sam, load_sam
 
@@ -113,19 +111,15 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
     begin = time.perf_counter()
     rows = max(config.rows for _, config in todo)
     seen = calibrate(sam.encoder, sam.normalise, names, pictures, rows, f"Observing activations ({title})")
-    batches, samples = seen.batches, seen.samples
     observed = time.perf_counter() - begin
     synthesis = synthesis_of(head["row"], len(pictures), head["seed"])
     for rung, config in todo:
         begin = time.perf_counter()
         config = settled_bits(sam, pictures, config)
-        with stage(f"Quantizing: {config.profile} ({title})", len(quantizable(sites, config))) as advance:
-            encoder, decoder = copy.deepcopy(sam.encoder), copy.deepcopy(sam.mask_decoder)
-            quantize_encoder(encoder, sites, batches, len(batches), config, advance, samples=samples)
-        passes = mend(Work.of(sam, encoder, batches, pictures, decoder), config.passes)
+        made = mended(sam, pictures, config, seen, title=f"Quantizing: {config.profile} ({title})")
         quantized = time.perf_counter()
         with stage(f"Judging: {config.profile} ({title})", len(judge)) as advance:
-            score = judge.score(encoder, advance, decoder)
+            score = judge.score(made.sam.encoder, advance, made.sam.mask_decoder)
         seconds = {"observing": observed, "quantizing": quantized - begin, "judging": time.perf_counter() - quantized}
         cell = {
             **head,
@@ -136,7 +130,7 @@ def _fill(folder: Path, sam: Sam, judge: Judge, pictures: list[Tensor], todo: li
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
             "machine": machine(),
             "quantization": asdict(config),
-            "passes": passes,
+            "passes": made.changed,
             "synthesis": None if synthesis is None else asdict(synthesis),
         }
         append_cell(folder, cell)

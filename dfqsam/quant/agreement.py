@@ -52,11 +52,15 @@ class Agreement:
         return cls(prompter, list(batches), prompts, masks)
 
     @torch.no_grad()
-    def __call__(self, encoder: nn.Module) -> float:
-        """Mean Dice of the masks of ``encoder`` with those of full precision, 0 to 100; two empty masks agree."""
-        found: list[Tensor] = []
+    def __call__(self, encoder: nn.Module, prompter: Prompter | None = None) -> float:
+        """Mean Dice of the masks of ``encoder`` with those of full precision, 0 to 100; two empty masks agree.
+
+        Args:
+            prompter: asks the decoder that reads ``encoder``; None for that of full precision.
+        """
+        prompter, found = prompter or self.prompter, list[Tensor]()
         for batch, prompts, masks in zip(self.batches, self.prompts, self.masks, strict=True):
-            own = self.prompter.ask(encoder(batch), prompts).logits > 0
+            own = prompter.ask(encoder(batch), prompts).logits > 0
             both, sizes = (own & masks).flatten(1).sum(1), own.flatten(1).sum(1) + masks.flatten(1).sum(1)
             found.append(torch.where(sizes > 0, 2 * both / sizes.clamp_min(1), torch.ones(len(sizes))))
         return 100 * float(torch.cat(found).mean())

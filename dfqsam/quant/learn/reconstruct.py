@@ -42,12 +42,13 @@ class Fit(Learning):
         drop: QDrop's share of unrounded activations while fitting.
         soft: share of the steps in which codes move; then they are fixed, and nothing is dropped any more.
         decide: weight of AdaRound's regulariser, after a fifth of these, relative to the error at the start.
-        prompts: random prompts an image in the prompt-aware term.
+        prompts: random prompts a step in the prompt-aware term, all about one of its images. Asking takes longer than
+            a block does.
         prompt_weight: of that term beside the block's own error.
         patience: checks in a row, once codes are fixed, after which it is enough where none was better.
     """
 
-    steps: int = 200
+    steps: int = 120
     batch: int = 2
     codes: float = 1e-2
     ranges: float = 2e-3
@@ -55,9 +56,10 @@ class Fit(Learning):
     drop: float = 0.5
     soft: float = 0.5
     decide: float = 0.1
-    prompts: int = 2
+    prompts: int = 1
     prompt_weight: float = 0.1
     patience: int = 2
+    checks: int = 6
 
 
 @dataclass(frozen=True)
@@ -171,20 +173,14 @@ class _Task:
         return torch.cat(ours), torch.cat(true), torch.cat(wanted)
 
     def prompt_term(self, output: Tensor, wanted: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """The mean over the images of what ``count`` random prompts each miss; 0 where the decoder cannot be asked."""
+        """What ``count`` random prompts miss of one image, 1 x E x E x C; 0 where the decoder cannot be asked."""
         if self.prompter is None:
             return output.new_zeros(())
         assert self.tail is not None
-        found = self.tail(output)
+        prompts = self.prompter.draw(count, generator).to(output.device)
         with torch.no_grad():
-            true = self.tail(wanted)
-        terms = []
-        for i in range(len(output)):
-            prompts = self.prompter.draw(count, generator).to(output.device)
-            with torch.no_grad():
-                answers = self.prompter.ask(true[i : i + 1], prompts)
-            terms.append(prompt_loss(self.prompter.ask(found[i : i + 1], prompts), answers))
-        return torch.stack(terms).mean()
+            answers = self.prompter.ask(self.tail(wanted), prompts)
+        return prompt_loss(self.prompter.ask(self.tail(output), prompts), answers)
 
 
 def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconstruction | None:
@@ -208,10 +204,14 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
             for layer in layers:
                 layer.straighten()
         moving, stale = round(settings.soft * settings.steps), 0
+        every = max(1, settings.steps // settings.checks)
         device = best[0].device
         for taken in range(1, settings.steps + 1):
             soft = taken <= moving
             if taken == moving + 1:
+                # Steps and biases are fitted to the best codes that were seen, which may be those of the beginning.
+                restore(parameters, best)
+                optimiser.state.clear()
                 for layer in layers:
                     layer.fix()
             unit.train(soft)
@@ -222,7 +222,7 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
                 output = unit(dropped(ours, true, settings.drop) if soft else ours)
                 loss = (output - wanted).square().mean() / spread
                 price = price or float(loss.detach())
-                term = task.prompt_term(output, wanted, settings.prompts, generator)
+                term = task.prompt_term(output[:1], wanted[:1], settings.prompts, generator)
             (loss + settings.prompt_weight * term).backward()
             progress = (taken / max(moving, 1) - WARM) / (1 - WARM)
             if soft and progress > 0 and settings.decide and layers:
@@ -234,7 +234,7 @@ def _fit_unit(unit: nn.Module, task: _Task, settings: Fit, seed: int) -> Reconst
                 layer.project()
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
-            if taken % max(1, settings.steps // settings.checks) == 0:
+            if taken % every == 0 or taken == moving:
                 now, stale = _hard_error(unit.eval(), task, layers), stale + (not soft)
                 if now < least:
                     least, best, stale = now, state_of(parameters), 0

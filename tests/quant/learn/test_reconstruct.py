@@ -11,6 +11,8 @@ from dfqsam.quant.layers import require_on_grid
 from dfqsam.quant.learn.interaction import missing_dice, prompt_loss
 from dfqsam.quant.learn.layers import LearnedLayer
 from dfqsam.quant.learn.reconstruct import Fit, reconstruct
+from dfqsam.quant.units import entering_unit
+from dfqsam.sam.prompter import Prompter
 from dfqsam.synth.shapes import shapes
 from tests.quant.test_compensate import error, tiny_vit
 from tests.small import tiny_encoder
@@ -56,6 +58,42 @@ def test_a_block_that_gets_no_better_is_left_once_its_codes_are_fixed(monkeypatc
     still = Fit(steps=8, checks=8, codes=0, ranges=0, biases=0)
     report = reconstruct(reference, encoder, encoder.units(), images, 2, still)
     assert len(judged) == len(report) * (4 + still.patience)  # of the eight steps four move codes
+
+
+def test_codes_that_came_out_worse_are_taken_back_before_steps_and_biases_are_fitted():
+    reference, images = tiny_encoder(), list(shapes(8, 64, 0)[:, None] - 0.5)
+    encoder = copy.deepcopy(reference)
+    quantize_encoder(encoder, encoder.sites(), images, len(images), QuantConfig.of("w4a4"))
+    before = copy.deepcopy(encoder)
+    wild = Fit(steps=40, checks=4, codes=10.0, ranges=1e-9, biases=1e-2)  # any code may turn over in any step
+    report = reconstruct(reference, encoder, encoder.units(), images, 6, wild, crop=8)
+    as_they_were = []
+    for name, entry in report.items():
+        pair = (quantized_layers(whole.get_submodule(name)).values() for whole in (before, encoder))
+        if all(torch.equal(old.codes, new.codes) for old, new in zip(*pair, strict=True)):
+            as_they_were.append(entry)
+    assert as_they_were
+    assert all(entry.after < entry.before for entry in as_they_were)
+
+
+def test_every_step_asks_the_decoder_about_one_image_where_the_neck_can_read_the_unit(monkeypatch):
+    sam, asked = tiny_sam(), []
+    images = [sam.normalise(picture) for picture in shapes(4, 64, 0)[:, None]]
+    encoder = copy.deepcopy(sam.encoder)
+    quantize_encoder(encoder, sam.sites(), images, len(images), QuantConfig.of("w4a8"))
+    ask = Prompter.ask
+    monkeypatch.setattr(Prompter, "ask", lambda *a: asked.append((len(a[1]), len(a[2]))) or ask(*a))
+    settings = Fit(steps=3, checks=1)
+    reconstruct(sam.encoder, encoder, sam.units(), images, 3, settings, sam.prompter)
+    width = sam.encoder.get_submodule(f"{sam.units()[-1]}.0").in_features
+    with torch.no_grad():
+        x, read = entering_unit(sam.encoder, sam.units()[0], images[0]), 0
+        for name in sam.units():
+            x = sam.encoder.get_submodule(name)(x)
+            readable = x.shape[-1] == width or name == sam.units()[-1]
+            read += readable and bool(quantized_layers(encoder.get_submodule(name)))
+    assert read >= 2
+    assert asked == [(1, settings.prompts)] * (2 * settings.steps * read)  # of full precision, and of the unit
 
 
 def test_units_stand_in_a_row():

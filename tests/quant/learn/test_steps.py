@@ -66,3 +66,15 @@ def test_a_share_of_the_values_is_dropped():
     x, rounded = torch.zeros(10_000), torch.ones(10_000)
     assert abs(float(dropped(rounded, x, 0.25).mean()) - 0.75) < 0.02
     assert dropped(rounded, x, 0.0) is rounded
+
+
+@given(st.integers(0, 2**31), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_every_value_is_exactly_rounded_or_exactly_as_it_was_and_so_is_its_gradient(seed, kind):
+    torch.manual_seed(seed)
+    x, rounded = ((sign * (1 + 1000 * torch.rand(64))).to(kind).requires_grad_() for sign in (1, -1))  # never the same
+    found = dropped(rounded, x, 0.5)
+    as_it_was = found == x
+    assert torch.equal(found, torch.where(as_it_was, x, rounded))
+    found.sum().backward()
+    assert torch.equal(x.grad, as_it_was.to(kind))
+    assert torch.equal(rounded.grad, (~as_it_was).to(kind))
