@@ -42,8 +42,8 @@ class Fit(Learning):
         drop: QDrop's share of unrounded activations while fitting.
         soft: share of the steps in which codes move; then they are fixed, and nothing is dropped any more.
         decide: weight of AdaRound's regulariser, after a fifth of these, relative to the error at the start.
-        prompts: random prompts a step in the prompt-aware term, all about one of its images. Asking takes longer than
-            a block does.
+        prompts: random prompts a step in the prompt-aware term, all about one of its images; two about each took longer
+            than LiteMedSAM's last blocks themselves.
         prompt_weight: of that term beside the block's own error.
         patience: checks in a row, once codes are fixed, after which it is enough where none was better.
     """
