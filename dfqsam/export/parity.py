@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
+from dfqsam.export.moves import Moves
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.layers import CodedLayer
 
@@ -62,13 +63,15 @@ def open_session(model: ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
-    """For each quantized layer, the tensor of the graph that holds its input before it is rounded (or rescaled), laid
-    out as in the model. One whose weights alone are rounded rounds none.
+def tapped(model: ModelProto, names: list[str]) -> tuple[ModelProto, dict[str, str]]:
+    """A copy of ``model`` that also gives the inputs of quantized layers before they are rounded (or rescaled), laid
+    out as in the model, and for each layer the output that holds them. One whose weights alone are rounded rounds none.
 
     Raises:
         ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
     """
+    copy = ModelProto()
+    copy.CopyFrom(model)
     readers: dict[str, list[NodeProto]] = {}
     makers: dict[str, NodeProto] = {}
     for node in model.graph.node:
@@ -76,46 +79,53 @@ def float_inputs(model: ModelProto, names: list[str]) -> dict[str, str]:
             readers.setdefault(name, []).append(node)
         for name in node.output:
             makers[name] = node
-    found = {}
-    for name in names:
-        node, tensor = None, f"encoder.{name}.codes"
-        while node is None or node.op_type not in ("MatMulInteger", "ConvInteger", "MatMulNBits"):
-            own = readers.get(tensor, [])
-            if len(own) != 1 and {reader.op_type for reader in own} != {"Slice"}:  # a product in parts
-                raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
-            node = own[0]
-            tensor = node.output[0]
-        tensor = node.input[0]
-        if node.op_type == "MatMulNBits":
-            found[name] = tensor
-            continue
-        while makers[tensor].op_type in ("Concat", "Slice", "Pad", "Transpose"):  # of codes
-            tensor = makers[tensor].input[0]
-        if makers[tensor].op_type != "QuantizeLinear":
-            raise ParityError(f"The exported graph does not round the inputs of the layer {name}.")
-        tensor = makers[tensor].input[0]
-        if makers[tensor].op_type == "Clip":
-            tensor = makers[tensor].input[0]
-        for part in ("divisor", "center"):
-            if f"encoder.{name}.{part}" in readers:
-                if f"encoder.{name}.{part}" not in makers[tensor].input:
-                    raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
-                tensor = makers[tensor].input[0]
-        if f"encoder.{name}.center" in readers and makers[tensor].op_type == "Pad":  # before it is moved
-            tensor = makers[tensor].input[0]
-        found[name] = tensor
-    return found
-
-
-def _tapped(model: ModelProto, tensors: list[str]) -> ModelProto:
-    """A copy of ``model`` that also gives ``tensors``."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    found = {name: _tap(name, readers, makers, copy) for name in names}
     known = {output.name for output in copy.graph.output}
-    for name in dict.fromkeys(tensors):
-        if name not in known:
-            copy.graph.output.append(helper.make_tensor_value_info(name, 1, None))
-    return copy
+    for tensor in dict.fromkeys(found.values()):
+        if tensor not in known:
+            copy.graph.output.append(helper.make_tensor_value_info(tensor, 1, None))
+    return copy, found
+
+
+def _tap(name: str, readers: dict[str, list[NodeProto]], makers: dict[str, NodeProto], copy: ModelProto) -> str:
+    """The tensor that the layer ``name`` takes; one that the graph does not have is computed in ``copy``."""
+    node, tensor = None, f"encoder.{name}.codes"
+    while node is None or node.op_type not in ("MatMulInteger", "ConvInteger", "MatMulNBits"):
+        own = readers.get(tensor, [])
+        if len({reader.op_type for reader in own}) != 1:  # several of one kind: a product in parts, or of several lots
+            raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
+        node = own[0]
+        tensor = node.output[0]
+    tensor = node.input[0]
+    moves = Moves.behind(tensor, makers)
+    if node.op_type == "MatMulNBits":
+        return tensor if moves is None or not moves.in_parts else moves.parts[0]
+    if moves is not None:
+        values = [_before_rounding(name, part, readers, makers) for part in moves.parts]
+        if moves.in_parts:
+            return values[0]
+        copy.graph.node.extend(moves.of(values, f"{tensor}.floats"))
+        return f"{tensor}.floats"
+    while makers[tensor].op_type in ("Concat", "Slice", "Pad", "Transpose"):  # of codes
+        tensor = makers[tensor].input[0]
+    return _before_rounding(name, tensor, readers, makers)
+
+
+def _before_rounding(name: str, codes: str, readers: dict[str, list[NodeProto]], makers: dict[str, NodeProto]) -> str:
+    """What the layer ``name`` rounds to ``codes``, before it is rescaled."""
+    if makers[codes].op_type != "QuantizeLinear":
+        raise ParityError(f"The exported graph does not round the inputs of the layer {name}.")
+    tensor = makers[codes].input[0]
+    if makers[tensor].op_type == "Clip":
+        tensor = makers[tensor].input[0]
+    for part in ("divisor", "center"):
+        if f"encoder.{name}.{part}" in readers:
+            if f"encoder.{name}.{part}" not in makers[tensor].input:
+                raise ParityError(f"The exported graph does not rescale the inputs of the layer {name}.")
+            tensor = makers[tensor].input[0]
+    if f"encoder.{name}.center" in readers and makers[tensor].op_type == "Pad":  # before it is moved
+        tensor = makers[tensor].input[0]
+    return tensor
 
 
 def in_onnxruntime(model: ModelProto, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
@@ -135,8 +145,8 @@ def encoder_parity(
         run: computes a graph, as :func:`in_onnxruntime` does; any other runtime can be compared the same way.
     """
     layers = quantized_layers(graph.encoder)
-    taps = float_inputs(model, list(layers))
-    values = run(_tapped(model, list(taps.values())), image)
+    with_taps, taps = tapped(model, list(layers))
+    values = run(with_taps, image)
     picture = torch.from_numpy(image)
     alone = graph(picture).numpy()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,7 @@ def split_products(model: ModelProto) -> int:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
     gone: set[str] = set()  # names of nodes that are replaced
+    cuts: set[str] = set()  # of weights, scales and biases, which products of other tokens share
     instead: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         found = _product_behind(node.input[0], makers) if node.op_type == "Split" else None
@@ -84,7 +86,7 @@ def split_products(model: ModelProto) -> int:
         width = _width(model, found)
         if width is not None:
             gone |= {part.name for part in found.nodes}
-            instead[node.name] = _parts(found, list(node.output), width)
+            instead[node.name] = _parts(found, list(node.output), width, cuts)
     if not instead:
         return 0
     nodes = [made for node in model.graph.node if node.name not in gone for made in instead.get(node.name, [node])]
@@ -103,13 +105,16 @@ def _width(model: ModelProto, found: _Product) -> int | None:
     return next((t.dims[1] for t in model.graph.initializer if t.name == found.product.input[1]), None)
 
 
-def _parts(found: _Product, outputs: list[str], width: int) -> list[NodeProto]:
+def _parts(found: _Product, outputs: list[str], width: int, cuts: set[str]) -> list[NodeProto]:
     nodes: list[NodeProto] = []
 
     def cut(name: str, axis: int, part: int) -> str:
         limits = [part * width // len(outputs), (part + 1) * width // len(outputs), axis]
         sliced = f"{name}.part{part}"
-        nodes.append(helper.make_node("Slice", [name, *(f"slice.{value}" for value in limits)], [sliced], name=sliced))
+        if sliced not in cuts:
+            given = [name, *(f"slice.{value}" for value in limits)]
+            nodes.append(helper.make_node("Slice", given, [sliced], name=sliced))
+            cuts.add(sliced)
         return sliced
 
     for part, output in enumerate(outputs):
@@ -130,33 +135,35 @@ def _parts(found: _Product, outputs: list[str], width: int) -> list[NodeProto]:
 def scale_at_run_time(model: ModelProto, source: str) -> int:
     """Multiplies the scale behind every MatMulInteger by a 1 that is computed, in place; returns how many.
 
-    ONNX Runtime's fusion into ``MatMulIntegerToFloat`` looks for a product of two scales. A product of constants is
-    folded before it looks, so one factor is made at run time: 1, found from the size of an input.
+    ONNX Runtime's fusion into ``MatMulIntegerToFloat`` looks for a product of two scales that nothing else reads. A
+    product of constants is folded before it looks, so one factor is made at run time: 1, found from the size of an
+    input. Equal products would be made one, so that each that has the same scale has a 1 of its own.
 
     Args:
         source: an input of the graph whose shape is not known before it runs.
     """
     makers = _makers(model)
     nodes: list[NodeProto] = []
-    made: set[str] = set()  # products in parts share a scale
-    count = 0
+    readers: Counter[str] = Counter()
     for node in model.graph.node:
         if node.op_type == "Mul" and _product_behind(node.output[0], makers) is not None:
-            name = f"{node.input[1]}.{UNIT}"
-            if name not in made:
-                nodes.append(helper.make_node("Mul", [UNIT, node.input[1]], [name], name=f"node_{name}"))
-                made.add(name)
+            scale, count = node.input[1], readers[node.input[1]]
+            name = f"{scale}.{UNIT}{count}"
+            nodes.append(helper.make_node("Mul", [f"{UNIT}{count}", scale], [name], name=f"node_{name}"))
             node.input[1] = name
-            count += 1
+            readers[scale] += 1
         nodes.append(node)
-    if count:
-        zero = numpy_helper.from_array(np.array(0, np.int64), f"{UNIT}.zero")
-        model.graph.initializer.append(zero)
-        first = [
-            helper.make_node("Size", [source], [f"{UNIT}.size"], name=f"node_{UNIT}.size"),
-            helper.make_node("Greater", [f"{UNIT}.size", zero.name], [f"{UNIT}.any"], name=f"node_{UNIT}.any"),
-            helper.make_node("Cast", [f"{UNIT}.any"], [UNIT], name=f"node_{UNIT}", to=TensorProto.FLOAT),
-        ]
+    if readers:
+        first = [helper.make_node("Size", [source], [f"{UNIT}.size"], name=f"node_{UNIT}.size")]
+        for count in range(max(readers.values())):
+            unit = f"{UNIT}{count}"
+            least = numpy_helper.from_array(np.array(-count, np.int64), f"{unit}.least")
+            model.graph.initializer.append(least)
+            above = helper.make_node("Greater", [f"{UNIT}.size", least.name], [f"{unit}.any"], name=f"node_{unit}.any")
+            first += [
+                above,
+                helper.make_node("Cast", [f"{unit}.any"], [unit], name=f"node_{unit}", to=TensorProto.FLOAT),
+            ]
         del model.graph.node[:]
         model.graph.node.extend([*first, *nodes])
-    return count
+    return readers.total()

@@ -19,6 +19,7 @@ from torch.export import Dim
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
 from dfqsam.export.integer_attention import write_out
 from dfqsam.export.lowering import translations
+from dfqsam.export.moves import round_before_moves
 from dfqsam.export.pack import pack_weights, shorten_names, store_halves, store_rounded
 from dfqsam.export.products import scale_at_run_time, split_products, write_matrices
 from dfqsam.sam.fused import deployed_forms
@@ -120,6 +121,7 @@ def export_encoder(graph: EncoderGraph, size: int, plain: bool = False) -> Model
     with nullcontext() if plain else deployed_forms(graph.encoder):
         model = to_onnx(graph, (example,), ["image"], ["embedding"], dynamic)
     write_matrices(model)
+    round_before_moves(model)
     split_products(model)
     scale_at_run_time(model, "image")
     pack_weights(model)

@@ -137,15 +137,20 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width, dim = x.shape[1:]
-        qkv, head, bias = self.qkv(self.norm(x)), dim // self.heads, bias_table(self.attention_biases, self.window)
+        x, head, bias = self.norm(x), dim // self.heads, bias_table(self.attention_biases, self.window)
         if self.fused:
+            flat = x.flatten(1, 2)
+
+            def tokens(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                query, key, value = self.qkv(flat.index_select(1, places.to(x.device))).chunk(3, -1)
+                return query, key, value
 
             def attend(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
                 own = bias.unflatten(1, (self.window, -1))[:, : group.high, : group.wide].flatten(1, 2)
                 return attention(query.flatten(1, 2), key, value, own[None], self.heads, head**-0.5)
 
-            return self.proj(in_windows(qkv, self.qkv_pad, self.window, attend))
-        mixed = self._attend(partition(qkv, self.window, self.qkv_pad), bias, head)
+            return self.proj(in_windows(tokens, self.qkv_pad, height, width, self.window, attend))
+        mixed = self._attend(partition(self.qkv(x), self.window, self.qkv_pad), bias, head)
         return self.proj(unpartition(mixed, self.window, height, width))
 
     def _attend(self, qkv: Tensor, bias: Tensor, head: int) -> Tensor:

@@ -79,8 +79,7 @@ class Attention(nn.Module):
         if self.on_integers:
             return self.proj(self._whole_on_integers(qkv))
         if self.fused:
-            mixed = in_windows(qkv, self.qkv_pad, self.window, self._fused) if self.window else self._fused_whole(qkv)
-            return self.proj(mixed)
+            return self.proj(self._fused_windows(qkv) if self.window else self._fused_whole(qkv))
         if self.window:
             mixed = self._attend(partition(qkv, self.window, self.qkv_pad), self.window)
             return self.proj(unpartition(mixed, self.window, height, width))
@@ -104,6 +103,17 @@ class Attention(nn.Module):
             chunks.append(self.matmul_av(scores.softmax(-1), value))
         mixed = chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)
         return mixed.transpose(1, 2).reshape(-1, side * side, self.heads * head)
+
+    def _fused_windows(self, qkv: Tensor) -> Tensor:
+        """B x H x W x 3C to B x H x W x C in windows."""
+        height, width = qkv.shape[1:3]
+        query, key, value = (x.flatten(1, 2) for x in qkv.chunk(3, -1))
+
+        def tokens(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            own = places.to(qkv.device)
+            return query.index_select(1, own), key.index_select(1, own), value.index_select(1, own)
+
+        return in_windows(tokens, self.qkv_pad, height, width, self.window, self._fused)
 
     def _fused_whole(self, qkv: Tensor) -> Tensor:
         """B x H x W x 3C to B x H x W x C over the whole grid, a few rows of queries at a time."""

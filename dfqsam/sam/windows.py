@@ -47,6 +47,7 @@ class Group:
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Group], Tensor]
+Tokens = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def groups(height: int, width: int, window: int) -> list[list[Group]]:
@@ -57,30 +58,25 @@ def groups(height: int, width: int, window: int) -> list[list[Group]]:
     ]
 
 
-def gather_real(x: Tensor, window: int, group: Group) -> Tensor:
-    """The real tokens of a group's windows, from B x H x W x C: (B * windows) x high x wide x C, as one gather, so that
-    a graph moves every token once. The index is made of lists, which a runtime adds up when it loads the graph."""
-    batch, height, width, channels = x.shape
+def real_places(group: Group, width: int, window: int) -> Tensor:
+    """Which tokens of a grid of ``width`` columns, counted row by row, are the real ones of a group's windows: window
+    by window, (windows high wide)."""
     below, right = _steps(group.rows, window, group.high), _steps(group.columns, window, group.wide)
-    index = (below * width)[:, None, :, None] + right[None, :, None, :]
-    found = x.reshape(batch, height * width, channels).index_select(1, index.flatten().to(x.device))
-    return found.reshape(-1, group.high, group.wide, channels)
+    return ((below * width)[:, None, :, None] + right[None, :, None, :]).flatten()
 
 
-def gather_padded(tokens: Tensor, height: int, width: int, window: int, group: Group) -> Tensor:
-    """All tokens of a group's windows, the same way: B x (H W + 1) x C, of which the last stands where one is missing,
-    into (B * windows) x window² x C. What :func:`partition` gives, when a group has all windows."""
-    missing = height * width
-    below, right = _steps(group.rows, window, window), _steps(group.columns, window, window)
-    below, right = (below * width).where(below < height, missing), right.where(right < width, missing)
-    index = (below[:, None, :, None] + right[None, :, None, :]).clamp(max=missing)
-    found = tokens.index_select(1, index.flatten().to(tokens.device))
-    return found.reshape(-1, window * window, tokens.shape[-1])
+def padded_places(group: Group, window: int, first: int, missing: int) -> Tensor:
+    """Where all ``window``² tokens of each of a group's windows are among tokens that begin with those of
+    :func:`real_places` at number ``first``; ``missing`` where there is none: (windows window²)."""
+    step = torch.arange(window)
+    real = (step < group.high)[:, None] & (step < group.wide)
+    own = first + step[:, None] * group.wide + step
+    number = torch.arange(len(group.rows) * len(group.columns))[:, None, None]
+    return (own + number * (group.high * group.wide)).where(real, missing).flatten()
 
 
 def put_back(parts: list[Tensor], grouped: list[list[Group]]) -> Tensor:
-    """The inverse of :func:`gather_real` for all groups of a grid: (B * windows) x high x wide x C of each, in their
-    order, into B x H x W x C, as one gather."""
+    """(B * windows) x high x wide x C of all groups of a grid, in their order, into B x H x W x C, as one gather."""
     strips, first, batch = [], 0, len(parts[0]) // (len(grouped[0][0].rows) * len(grouped[0][0].columns))
     for strip in grouped:
         places = []
@@ -98,12 +94,15 @@ def put_back(parts: list[Tensor], grouped: list[list[Group]]) -> Tensor:
     return tokens.index_select(1, index.flatten().to(tokens.device)).reshape(batch, *index.shape, tokens.shape[-1])
 
 
-def in_windows(qkv: Tensor, pad: Tensor, window: int, attend: Attend) -> Tensor:
-    """Attention in windows. Padded tokens are keys and values; queries are real ones only, so that windows which reach
-    beyond an edge are taken apart from the others.
+def in_windows(tokens: Tokens, pad: Tensor, height: int, width: int, window: int, attend: Attend) -> Tensor:
+    """Attention in windows over a grid of ``height`` x ``width`` tokens. Padded tokens are keys and values; queries are
+    real ones only, so that windows which reach beyond an edge are taken apart from the whole ones, which hold most
+    tokens and have no padding to be put beside them. Lists of places are made of numbers alone: a runtime computes them
+    when it loads a graph.
 
     Args:
-        qkv: B x H x W x 3C.
+        tokens: from places in the grid (P numbers, row by row) to what is there: queries, keys and values, each B x P x
+            C.
         pad: what a padded token has (3C).
         attend: from N x high x wide x C queries, N x window² x C keys and values and their group to N x (high wide) x
             C.
@@ -111,18 +110,38 @@ def in_windows(qkv: Tensor, pad: Tensor, window: int, attend: Attend) -> Tensor:
     Returns:
         B x H x W x C.
     """
-    query, *others = qkv.chunk(3, -1)
-    batch, height, width, channels = query.shape
-    near = [
-        torch.cat([x.reshape(batch, -1, channels), own.expand(batch, 1, channels)], 1)
-        for x, own in zip(others, pad.chunk(3)[1:], strict=True)
-    ]
-    grouped, parts = groups(height, width, window), []
+    grouped = groups(height, width, window)
+    whole, edge = [], list[Group]()
     for group in itertools.chain.from_iterable(grouped):
-        own = gather_real(query, window, group)
-        key, value = (gather_padded(x, height, width, window, group) for x in near)
-        parts.append(attend(own, key, value, group).reshape(own.shape))
-    return put_back(parts, grouped)
+        (whole if group.high == group.wide == window else edge).append(group)
+    parts = [_attend_whole(tokens, group, width, window, attend) for group in whole]
+    return put_back(parts + _attend_edge(tokens, pad, edge, width, window, attend), grouped)
+
+
+def _attend_whole(tokens: Tokens, group: Group, width: int, window: int, attend: Attend) -> Tensor:
+    query, key, value = tokens(real_places(group, width, window))
+    query = query.reshape(-1, window, window, query.shape[-1])
+    key, value = (x.reshape(-1, window**2, x.shape[-1]) for x in (key, value))
+    return attend(query, key, value, group).reshape(query.shape)
+
+
+def _attend_edge(
+    tokens: Tokens, pad: Tensor, edge: list[Group], width: int, window: int, attend: Attend
+) -> list[Tensor]:
+    if not edge:
+        return []
+    places = [real_places(group, width, window) for group in edge]
+    query, *others = tokens(torch.cat(places))
+    batch, missing, channels = query.shape
+    near = [torch.cat([x, own.expand(batch, 1, channels)], 1) for x, own in zip(others, pad.chunk(3)[1:], strict=True)]
+    parts, first = list[Tensor](), 0
+    for group, own in zip(edge, places, strict=True):
+        index = padded_places(group, window, first, missing).to(query.device)
+        key, value = (x.index_select(1, index).reshape(-1, window**2, channels) for x in near)
+        real = query[:, first : first + len(own)].reshape(-1, group.high, group.wide, channels)
+        parts.append(attend(real, key, value, group).reshape(real.shape))
+        first += len(own)
+    return parts
 
 
 def _steps(numbers: range, window: int, count: int) -> Tensor:

@@ -13,7 +13,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.errors import ParityError
 from dfqsam.export.census import census, kernels, require_integer_kernels
 from dfqsam.export.graphs import EncoderGraph
-from dfqsam.export.parity import encoder_parity, float_inputs
+from dfqsam.export.parity import encoder_parity, tapped
 from dfqsam.export.trace import export_encoder
 from dfqsam.quant.depthwise import depthwise_layers
 from dfqsam.quant.encoder import quantize_encoder, quantized_layers
@@ -69,7 +69,7 @@ def test_parity_notices_inputs_that_are_not_rescaled(whole):
         node.input[1] = "somewhere"
         broken.graph.node.add(op_type="Identity", input=[f"encoder.{name}.{part}"], output=["somewhere"])
         with pytest.raises(ParityError, match="does not rescale"):
-            float_inputs(broken, [name])
+            tapped(broken, [name])
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -81,6 +81,42 @@ def test_a_product_that_is_split_becomes_one_for_each_part():
     assert split_products(model) == 0
 
 
+def test_products_of_several_lots_of_rows_share_their_weights_and_are_fused_each():
+    rng = np.random.default_rng(2)
+    constants = {
+        "zero": np.uint8(3),
+        "codes": rng.integers(-100, 100, (6, 4)).astype(np.int8),
+        "scale": rng.uniform(0.1, 0.2, 4).astype(np.float32),
+        "bias": rng.standard_normal(4).astype(np.float32),
+        "first": np.array([0, 2]),
+        "others": np.array([3, 1]),
+    }
+    nodes = []
+    for lot in ("first", "others"):
+        nodes += [
+            helper.make_node("Gather", ["x", lot], [f"{lot}.q"], name=f"{lot}.gather"),
+            helper.make_node("MatMulInteger", [f"{lot}.q", "codes", "zero"], [f"{lot}.sums"], name=f"{lot}.product"),
+            helper.make_node("Cast", [f"{lot}.sums"], [f"{lot}.floats"], name=f"{lot}.cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{lot}.floats", "scale"], [f"{lot}.scaled"], name=f"{lot}.mul"),
+            helper.make_node("Add", [f"{lot}.scaled", "bias"], [f"{lot}.all"], name=f"{lot}.add"),
+            helper.make_node(
+                "Split", [f"{lot}.all"], [f"{lot}.l", f"{lot}.r"], name=f"{lot}.split", axis=-1, num_outputs=2
+            ),
+            helper.make_node("Sub", [f"{lot}.l", f"{lot}.r"], [f"{lot}.y"], name=f"{lot}.sub"),
+        ]
+    nodes.append(helper.make_node("Mul", ["first.y", "others.y"], ["y"], name="both"))
+    model = model_of(nodes, constants, x=(TensorProto.UINT8, ["rows", 6]), y=(TensorProto.FLOAT, [2, 2]))
+    value = rng.integers(0, 255, (4, 6)).astype(np.uint8)
+    before = run(model, value)
+    assert split_products(model) == 2
+    assert [node.op_type for node in model.graph.node].count("Slice") == 2 * 3  # of codes, scales and biases
+    assert scale_at_run_time(model, "x") == 4
+    np.testing.assert_allclose(run(model, value), before, rtol=1e-5, atol=1e-4)
+    counts = census(model.SerializeToString())
+    assert counts["MatMulIntegerToFloat"] == 4
+    assert counts["MatMulInteger"] == counts["Split"] == 0
+
+
 def test_a_kernel_is_stored_as_the_matrix_that_it_is_multiplied_as():
     nodes = [
         helper.make_node("Transpose", ["codes"], ["t"], perm=[2, 3, 1, 0]),

@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dfqsam.assets import shipped_bundle
 from dfqsam.bundle import open_bundle
-from dfqsam.export.products import UNIT
 from dfqsam.runtime import Predictor, self_test
 from dfqsam.runtime.selftest import SelfTest, make_self_test
 from dfqsam.runtime.sessions import session
@@ -74,8 +73,13 @@ def scales(model: onnx.ModelProto) -> dict[str, str]:
 
     def source(name: str) -> str:
         while name in makers:
-            name = makers[name].input[1 if makers[name].input[0] == UNIT else 0]
+            name = makers[name].input[1 if is_unit(makers[name].input[0]) else 0]
         return name
+
+    def is_unit(name: str) -> bool:
+        """Whether it is the 1 that is made when a graph runs (dfqsam.export.products.scale_at_run_time)."""
+        made = makers.get(name)
+        return made is not None and made.op_type == "Cast" and makers[made.input[0]].op_type == "Greater"
 
     found = {}
     for node in model.graph.node:

@@ -7,7 +7,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.quant.encoder import quantize_encoder
 from dfqsam.sam.fused import attention, bottleneck, deployed_forms
 from dfqsam.sam.tinyvit import MBConv, PatchMerging
-from dfqsam.sam.windows import gather_padded, gather_real, groups, in_windows, partition, put_back
+from dfqsam.sam.windows import groups, in_windows, padded_places, partition, put_back, real_places
 from dfqsam.synth.shapes import shapes
 from tests.quant.test_compensate import tiny_vit
 from tests.small import tiny_encoder
@@ -66,15 +66,18 @@ def test_attention_by_hand():
 @pytest.mark.parametrize(("height", "width", "window"), [(14, 14, 7), (9, 16, 7), (3, 5, 7), (8, 8, 3)])
 def test_gathered_windows_are_partitioned_ones(height, width, window):
     x, pad = torch.randn(2, height, width, 4), torch.randn(4)
-    tokens = torch.cat([x.flatten(1, 2), pad.expand(2, 1, 4)], 1)
     wanted = partition(x, window, pad).unflatten(0, (2, -(-height // window), -(-width // window)))
     grouped = groups(height, width, window)
     parts = []
     for group in (group for strip in grouped for group in strip):
         near = (slice(None), slice(group.rows.start, group.rows.stop), slice(group.columns.start, group.columns.stop))
         own = wanted[near].flatten(0, 2)
-        assert torch.equal(gather_padded(tokens, height, width, window, group), own)
-        parts.append(gather_real(x, window, group))
+        found = x.flatten(1, 2).index_select(1, real_places(group, width, window))
+        parts.append(found.reshape(-1, group.high, group.wide, 4))
+        before = torch.zeros(2, 3, 4)  # tokens of other groups
+        tokens = torch.cat([before, found, pad.expand(2, 1, 4)], 1)
+        every = padded_places(group, window, 3, tokens.shape[1] - 1)
+        assert torch.equal(tokens.index_select(1, every).reshape(own.shape), own)
         real = own.unflatten(1, (window, window))[:, : group.high, : group.wide]
         assert torch.equal(parts[-1], real)
     assert torch.equal(put_back(parts, grouped), x)
@@ -89,7 +92,10 @@ def test_windows_see_their_own_tokens_and_the_padding():
         seen.append((len(query), group.high, group.wide))
         return value.sum(1, keepdim=True).expand(-1, group.high * group.wide, 1)
 
-    found = in_windows(qkv, pad, 2, attend)[0, :, :, 0]
+    def tokens(places):
+        return qkv.flatten(1, 2).index_select(1, places).chunk(3, -1)
+
+    found = in_windows(tokens, pad, 3, 5, 2, attend)[0, :, :, 0]
     assert seen == [(2, 2, 2), (1, 2, 1), (2, 1, 2), (1, 1, 1)]
     assert found.tolist() == [[4, 4, 4, 4, 22], [4, 4, 4, 4, 22], [22, 22, 22, 22, 31]]
 
