@@ -16,6 +16,10 @@ SHAPED = ("Gather", "Reshape")
 Makers = Mapping[str, NodeProto]  # the nodes of a graph by the names of their results
 
 
+def makers_of(model: ModelProto) -> dict[str, NodeProto]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
 @dataclass(frozen=True)
 class Moves:
     """How a value came about of others by moving their numbers: ``parts`` put together, where they are several, then
@@ -70,7 +74,7 @@ def round_before_moves(model: ModelProto) -> int:
     """Puts every QuantizeLinear, and a Clip before it, in front of the moves whose result it reads, in place; returns
     how many there were. Values that are read through several moves are rounded once for each grid."""
     graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
+    makers = makers_of(model)
     constants = {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in graph.initializer}
     rounded: dict[tuple[object, ...], str] = {}
     instead: dict[str, list[NodeProto]] = {}  # by the result of the QuantizeLinear that they replace

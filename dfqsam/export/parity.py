@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dfqsam.errors import ParityError
 from dfqsam.export.graphs import DecoderGraph, EncoderGraph
-from dfqsam.export.moves import Moves
+from dfqsam.export.moves import Makers, Moves, makers_of
 from dfqsam.quant.encoder import quantized_layers
 from dfqsam.quant.layers import CodedLayer
 
@@ -68,18 +68,24 @@ def tapped(model: ModelProto, names: list[str]) -> tuple[ModelProto, dict[str, s
     out as in the model, and for each layer the output that holds them. One whose weights alone are rounded rounds none.
 
     Raises:
-        ParityError: when a layer's codes are not in the graph, or not behind a QuantizeLinear.
+        ParityError: when a layer's codes are not in the graph, or what they are multiplied with is not behind a
+            QuantizeLinear, or not the same for all of its products.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
     readers: dict[str, list[NodeProto]] = {}
-    makers: dict[str, NodeProto] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-        for name in node.output:
-            makers[name] = node
-    found = {name: _tap(name, readers, makers, copy) for name in names}
+    makers = makers_of(model)
+    found = {}
+    for name in names:
+        # A product in parts, or of several lots of tokens, has one source.
+        (found[name], *others) = dict.fromkeys(
+            _tap(name, product, readers, makers, copy) for product in _products(name, readers)
+        )
+        if others:
+            raise ParityError(f"The products of the layer {name} do not round the same values in the exported graph.")
     known = {output.name for output in copy.graph.output}
     for tensor in dict.fromkeys(found.values()):
         if tensor not in known:
@@ -87,31 +93,41 @@ def tapped(model: ModelProto, names: list[str]) -> tuple[ModelProto, dict[str, s
     return copy, found
 
 
-def _tap(name: str, readers: dict[str, list[NodeProto]], makers: dict[str, NodeProto], copy: ModelProto) -> str:
-    """The tensor that the layer ``name`` takes; one that the graph does not have is computed in ``copy``."""
-    node, tensor = None, f"encoder.{name}.codes"
-    while node is None or node.op_type not in ("MatMulInteger", "ConvInteger", "MatMulNBits"):
-        own = readers.get(tensor, [])
-        if len({reader.op_type for reader in own}) != 1:  # several of one kind: a product in parts, or of several lots
+def _products(name: str, readers: dict[str, list[NodeProto]]) -> list[NodeProto]:
+    """All that multiply by weights of the layer ``name``; at least one."""
+    found, tensors = list[NodeProto](), [f"encoder.{name}.codes"]
+    while tensors:
+        own = readers.get(tensors.pop(), [])
+        if len({reader.op_type for reader in own}) != 1:
             raise ParityError(f"The exported graph has no integer weights for the layer {name}.")
-        node = own[0]
-        tensor = node.output[0]
-    tensor = node.input[0]
+        if own[0].op_type in ("MatMulInteger", "ConvInteger", "MatMulNBits"):
+            found += own
+        else:
+            tensors += [reader.output[0] for reader in own]
+    return found
+
+
+def _tap(name: str, product: NodeProto, readers: dict[str, list[NodeProto]], makers: Makers, copy: ModelProto) -> str:
+    """The tensor that a product of the layer ``name`` takes; one that the graph does not have is computed in ``copy``,
+    once."""
+    tensor = product.input[0]
     moves = Moves.behind(tensor, makers)
-    if node.op_type == "MatMulNBits":
+    if product.op_type == "MatMulNBits":
         return tensor if moves is None or not moves.in_parts else moves.parts[0]
     if moves is not None:
         values = [_before_rounding(name, part, readers, makers) for part in moves.parts]
         if moves.in_parts:
             return values[0]
-        copy.graph.node.extend(moves.of(values, f"{tensor}.floats"))
-        return f"{tensor}.floats"
+        floats = f"{tensor}.floats"
+        if all(node.output[0] != floats for node in copy.graph.node):
+            copy.graph.node.extend(moves.of(values, floats))
+        return floats
     while makers[tensor].op_type in ("Concat", "Slice", "Pad", "Transpose"):  # of codes
         tensor = makers[tensor].input[0]
     return _before_rounding(name, tensor, readers, makers)
 
 
-def _before_rounding(name: str, codes: str, readers: dict[str, list[NodeProto]], makers: dict[str, NodeProto]) -> str:
+def _before_rounding(name: str, codes: str, readers: dict[str, list[NodeProto]], makers: Makers) -> str:
     """What the layer ``name`` rounds to ``codes``, before it is rescaled."""
     if makers[codes].op_type != "QuantizeLinear":
         raise ParityError(f"The exported graph does not round the inputs of the layer {name}.")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from dfqsam.export.moves import Makers, makers_of
+
 UNIT = "unit"
 
 
@@ -25,11 +27,7 @@ class _Product:
         return [node for node in (self.product, self.cast, self.scaled, self.added) if node is not None]
 
 
-def _makers(model: ModelProto) -> dict[str, NodeProto]:
-    return {output: node for node in model.graph.node for output in node.output}
-
-
-def _product_behind(name: str, makers: dict[str, NodeProto]) -> _Product | None:
+def _product_behind(name: str, makers: Makers) -> _Product | None:
     """The product whose result is ``name``."""
     node = makers.get(name)
     added = node if node is not None and node.op_type == "Add" else None
@@ -47,7 +45,7 @@ def write_matrices(model: ModelProto) -> int:
     """Stores kernels that a MatMulInteger multiplies by as the matrix that it takes, under the kernel's name, in place;
     returns how many. A device that made them so when it loads the graph would hold them three times for a moment
     (SAM-Med2D, w8a8: 810 MB in place of 434, and a second more)."""
-    makers, tensors = _makers(model), {tensor.name: tensor for tensor in model.graph.initializer}
+    makers, tensors = makers_of(model), {tensor.name: tensor for tensor in model.graph.initializer}
     gone: list[NodeProto] = []
     for node in model.graph.node:
         shaped = makers.get(node.input[1]) if node.op_type == "MatMulInteger" else None
@@ -70,7 +68,7 @@ def split_products(model: ModelProto) -> int:
     """Replaces a product whose result is split into equal parts by one product for each part, in place; returns how
     many there were. The parts of weights, scales and biases are cut when a runtime loads the graph, and no result is
     copied. Queries, keys and values come of such a product."""
-    makers = _makers(model)
+    makers = makers_of(model)
     readers: dict[str, int] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -142,7 +140,7 @@ def scale_at_run_time(model: ModelProto, source: str) -> int:
     Args:
         source: an input of the graph whose shape is not known before it runs.
     """
-    makers = _makers(model)
+    makers = makers_of(model)
     nodes: list[NodeProto] = []
     readers: Counter[str] = Counter()
     for node in model.graph.node:

@@ -9,7 +9,7 @@ from dfqsam.config import QuantConfig
 from dfqsam.errors import ParityError
 from dfqsam.export.census import census, kernels, require_integer_kernels
 from dfqsam.export.graphs import EncoderGraph
-from dfqsam.export.parity import encoder_parity, open_session, relative_error, require_parity
+from dfqsam.export.parity import encoder_parity, open_session, relative_error, require_parity, tapped
 from dfqsam.export.trace import export_encoder
 from dfqsam.quant.encoder import quantize_encoder
 from tests.small import tiny_encoder
@@ -88,6 +88,26 @@ def test_every_quantized_layer_runs_on_integer_kernels(quantized):
     found = kernels(model.SerializeToString())
     assert found == dict.fromkeys(names, "MatMulIntegerToFloat")
     require_integer_kernels(found, names)
+
+
+def test_parity_sees_a_lot_of_tokens_that_comes_of_other_values(quantized):
+    _, model = quantized
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    lots = {
+        name: [
+            node
+            for node in broken.graph.node
+            if node.op_type == "MatMulInteger" and node.input[1].startswith(f"encoder.{name}.codes")
+        ]
+        for name in ("layers.1.blocks.0.attn.qkv", "layers.2.blocks.0.attn.qkv")
+    }
+    (other, *_), (*_, last) = lots.values()
+    assert all(len(products) == 6 for products in lots.values())
+    assert set(tapped(broken, list(lots))[1]) == set(lots)
+    last.input[0] = other.input[0]
+    with pytest.raises(ParityError, match=r"products of the layer layers\.2\.blocks\.0\.attn\.qkv do not round"):
+        tapped(broken, list(lots))
 
 
 def test_a_layer_that_falls_back_to_floats_is_named(quantized):
